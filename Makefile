@@ -1,0 +1,41 @@
+# Everything starts from Python 3.11 or newer and make. `make help` lists what there is.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint lab clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Rebuilt only when what it is made from has changed.
+$(VENV)/.ready: pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pokeml needs Python 3.11 or newer, and $(PYTHON) is older. Name another: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV) (once, about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps poke-env==0.16.1 # its tables alone: nbs/data
+	@touch $@
+
+setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves
+
+run: setup ## Run all pipelines on the real data
+	@$(BIN)/pokeml run
+
+test: setup lint ## Pass every test: lint, notebooks, pytest
+	@echo "Notebooks" && $(BIN)/nbdev-test --n-workers 2
+	@$(BIN)/python -m pytest
+
+lint: setup ## Check style and architecture
+	@$(BIN)/ruff check && $(BIN)/ruff format --check
+	@$(BIN)/lint-imports
+
+lab: setup ## Open JupyterLab
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[lab]'
+	@$(BIN)/jupyter lab nbs/index.ipynb
+
+clean: ## Remove what runs have made, and .venv
+	@git clean -fdXq data outputs
+	@rm -rf $(VENV) build
