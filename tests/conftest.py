@@ -1,0 +1,132 @@
+"""A copy of the project for each test that runs or breaks something, and the command line in it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = ROOT / "tests" / "data" / "pokemon_sample.csv"
+
+
+class Copy:
+    """A copy of the project with its own package, so that a test may change anything in it."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".*")
+        for folder in ("nbs", "pokeml", "conf", "data/01_raw"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=skip)
+        shutil.rmtree(root / "conf" / "local", ignore_errors=True)  # a developer's own settings are not tested
+        shutil.copy(ROOT / "settings.ini", root)
+        self.env = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
+        self.env.pop("POKEML_PROJECT", None)
+
+    def use_sample(self) -> None:
+        """Put the small sample in place of the full table, and small grids in place of the default ones."""
+        shutil.copy(SAMPLE, self.root / "data" / "01_raw" / "pokemon.csv")
+        self.write(
+            "conf/local/parameters.yml",
+            "primary_type_models:\n"
+            "  sk_learn_dt: {classifier: sklearn.tree.DecisionTreeClassifier, params: {max_depth: [10, 20]}}\n",
+        )
+
+    def write(self, path: str, text: str) -> Path:
+        """Write a file of the copy."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        return target
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Replace a text that must be there in a file of the copy."""
+        text = (self.root / path).read_text("utf-8")
+        assert old in text, f"{path} does not hold {old!r}"
+        (self.root / path).write_text(text.replace(old, new), "utf-8")
+
+    def command(self, *arguments: str) -> list[str]:
+        """Give the command that runs pokeml."""
+        return [sys.executable, "-m", "pokeml", *arguments]
+
+    def pokeml(self, *arguments: str, cwd: str = ".", timeout: float = 300) -> subprocess.CompletedProcess:
+        """Run pokeml in a folder of the copy."""
+        return subprocess.run(
+            self.command(*arguments), cwd=self.root / cwd, env=self.env, capture_output=True, text=True, timeout=timeout
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start pokeml in a session of its own, so that a signal to its group is like Ctrl-C in a terminal."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.root,
+            env=self.env,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+        )
+
+    def written(self) -> list[str]:
+        """List the files below the generated data layers and outputs."""
+        files = [*(self.root / "data").glob("0[2-9]*/**/*"), *(self.root / "outputs").glob("**/*")]
+        return sorted(str(p.relative_to(self.root)) for p in files if p.is_file())
+
+    def records(self) -> list[Path]:
+        """List the run records, the oldest first."""
+        return sorted((self.root / "outputs" / "runs").glob("*/run.json"))
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    """A fresh copy of the project."""
+    return Copy(tmp_path / "project")
+
+
+@pytest.fixture
+def sample(copy: Copy) -> Copy:
+    """A fresh copy with the small sample."""
+    copy.use_sample()
+    return copy
+
+
+@pytest.fixture(scope="session")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy in which everything ran once on the full table; not to be changed."""
+    made = Copy(tmp_path_factory.mktemp("full") / "project")
+    done = made.pokeml("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    made.stdout = done.stdout
+    return made
+
+
+def wait_for(condition, seconds: float = 60):
+    """Wait until `condition()` is true and return what it gave."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def processes_below(folder: Path) -> list[int]:
+    """Find the processes whose working directory lies in `folder`."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if Path(os.readlink(entry / "cwd")).is_relative_to(folder):
+                found.append(int(entry.name))
+        except OSError:  # gone in the meantime, or not ours
+            continue
+    return found
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Send what Ctrl-C sends: SIGINT to the whole foreground group."""
+    os.killpg(process.pid, signal.SIGINT)

@@ -1,0 +1,157 @@
+"""A whole run, from the raw table to scores."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import nbformat
+import pandas as pd
+import pytest
+from conftest import Copy
+from pydantic import TypeAdapter
+
+from pokeml.runs import Run
+
+
+def hashes(copy: Copy) -> dict[str, str]:
+    return {
+        name: hashlib.sha256((copy.root / name).read_bytes()).hexdigest()
+        for name in copy.written()
+        if name.startswith("data/")
+    }
+
+
+def record(copy: Copy) -> dict:
+    return json.loads(copy.records()[-1].read_text("utf-8"))
+
+
+def test_full_table_runs_through_all_stages(full):
+    run = record(full)
+    assert run["status"] == "completed"
+    assert [s["name"] for s in run["stages"]] == ["pre_processing", "data_engineering", "data_science", "metrics"]
+    assert all(n["status"] == "ran" for s in run["stages"] for n in s["nodes"])
+    clean = run["stages"][0]["nodes"][0]
+    assert (clean["inputs"][0]["rows"], clean["outputs"][0]["rows"]) == (1025, 667)  # generations 1 to 6, not legendary
+    scores = run["metrics"]["classification_metrics"]
+    assert scores["accuracy"] > 0.85 > 3 * scores["baseline_accuracy"]
+    assert f"accuracy {scores['accuracy']:.3f}" in full.stdout
+    assert f"outputs/runs/{run['id']}" in full.stdout
+
+
+def test_record_follows_its_schema_and_names_no_folder_of_the_machine(full):
+    path = full.records()[-1]
+    TypeAdapter(Run).validate_json(path.read_text("utf-8"), strict=True)
+    for file in path.parent.iterdir():
+        assert str(full.root) not in file.read_text("utf-8"), file.name
+
+
+def test_record_names_the_bytes_that_went_in_and_came_out(full):
+    for stage in record(full)["stages"]:
+        for dataset in [d for n in stage["nodes"] for d in (*n["inputs"], *n["outputs"])]:
+            file = full.root / dataset["path"]
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == dataset["sha256"], dataset["name"]
+
+
+def test_executed_notebooks_are_whole_and_without_error(full):
+    executed = sorted(full.records()[-1].parent.glob("*.ipynb"))
+    assert [p.name[3:-6] for p in executed] == ["pre_processing", "data_engineering", "data_science", "metrics"]
+    for path in executed:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        outputs = [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+        assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"], path.name
+        assert any("image/png" in o.get("data", {}) for o in outputs), f"{path.name} shows no picture"
+
+
+def test_second_run_gives_the_same_bytes(full, tmp_path):
+    again = Copy(tmp_path / "again")
+    assert again.pokeml("run", "-q").returncode == 0
+    assert hashes(again) == hashes(full)
+
+
+def test_sample_in_kaggles_form_survives_to_the_end(sample):
+    raw = pd.read_csv(sample.root / "data/01_raw/pokemon.csv")
+    assert "japanese_name" in raw and raw["height_m"].isna().any() and raw["percentage_male"].isna().any()
+    done = sample.pokeml("run", "--params", "generations=[1,2,3,4,5,6,7]", "--params", "remove_legendary=false")
+    assert done.returncode == 0, done.stderr
+    clean = pd.read_parquet(sample.root / "data/02_intermediate/pokemon_clean.parquet")
+    assert len(clean) == len(raw)
+    assert {"Flabébé", "Farfetch'd"} <= set(clean["name"])
+    train, test = (pd.read_parquet(sample.root / f"data/05_model_input/X_{part}.parquet") for part in ("train", "test"))
+    assert sorted([*train.index, *test.index]) == sorted(raw["pokedex_number"])
+
+
+def test_values_given_for_one_run_reach_the_nodes_and_the_record(sample):
+    done = sample.pokeml("run", "-p", "pre_processing,data_engineering", "--params", "test_data_ratio=0.5")
+    assert done.returncode == 0, done.stderr
+    run = record(sample)
+    assert run["params"] == {"test_data_ratio": 0.5} and run["parameters"]["test_data_ratio"] == 0.5
+    rows = {d["name"]: d["rows"] for d in run["stages"][1]["nodes"][1]["outputs"]}
+    assert abs(rows["X_train"] - rows["X_test"]) <= 1
+
+
+def test_environment_is_laid_over_base(sample):
+    sample.write("conf/half/parameters.yml", "test_data_ratio: 0.5\n")
+    assert sample.pokeml("run", "-p", "pre_processing,data_engineering", "--env", "half").returncode == 0
+    assert record(sample)["env"] == "half" and record(sample)["parameters"]["test_data_ratio"] == 0.5
+
+
+def test_one_node_runs_alone_and_the_cells_without_data_are_left_out(sample):
+    assert sample.pokeml("run", "--pipeline=pre_processing").returncode == 0
+    done = sample.pokeml("run", "--node=create_model_input")
+    assert done.returncode == 0, done.stderr
+    assert [n["name"] for n in record(sample)["stages"][0]["nodes"]] == ["create_model_input"]
+    assert not (sample.root / "data/05_model_input/X_train.parquet").exists()
+    executed = nbformat.read(sample.records()[-1].parent / "02_data_engineering.ipynb", as_version=4)
+    text = "".join(o.get("text", "") for c in executed.cells for o in c.get("outputs", []))
+    assert "Left out: node split_data was not selected" in text
+
+
+def test_one_node_runs_alone_and_the_others_are_loaded(sample):
+    assert sample.pokeml("run", "-q").returncode == 0
+    before = hashes(sample)
+    assert sample.pokeml("run", "--node", "split_data,evaluate").returncode == 0
+    states = {n["name"]: n["status"] for s in record(sample)["stages"] for n in s["nodes"]}
+    assert states == {
+        "create_model_input": "loaded",
+        "split_data": "ran",
+        "predict_test": "loaded",
+        "evaluate": "ran",
+        "plot_confusion": "loaded",
+    }
+    assert hashes(sample) == before
+
+
+def test_runs_are_listed_and_shown(full):
+    listed = full.pokeml("runs", "list", cwd="nbs/stages").stdout
+    assert listed.count("completed") == 1 and "accuracy" in listed
+    shown = full.pokeml("runs", "show", "latest", cwd="conf").stdout
+    assert "pokemon_database 1,025 ×" in shown and "test_data_ratio = 0.3" in shown
+
+
+def test_info_names_versions_root_and_pipelines(full):
+    told = full.pokeml("info", cwd="data").stdout
+    assert f"root {full.root}" in told and "fit_best_model: X_train, y_train" in told
+
+
+@pytest.mark.parametrize("folder", [".", "nbs/stages", "data"])
+def test_plain_papermill_runs_a_stage_from_any_folder(sample, folder):
+    notebook = sample.root / "nbs/stages/01_pre_processing.ipynb"
+    out = sample.root / "executed.ipynb"
+    call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", "{params: {generations: [1, 2]}}"]
+    done = subprocess.run(call, cwd=sample.root / folder, env=sample.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    clean = pd.read_parquet(sample.root / "data/02_intermediate/pokemon_clean.parquet")
+    assert set(clean["generation"]) == {1, 2}
+    assert sample.written() == ["data/02_intermediate/pokemon_clean.parquet", "data/08_reporting/cleaning_report.json"]
+
+
+def test_plain_papermill_refuses_a_misspelt_parameter(sample):
+    notebook = sample.root / "nbs/stages/01_pre_processing.ipynb"
+    out = sample.root / "executed.ipynb"
+    call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", "{params: {generatons: [1]}}"]
+    done = subprocess.run(call, cwd=sample.root, env=sample.env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Unknown parameter 'generatons'" in done.stderr and "Did you mean generations?" in done.stderr
+    assert sample.written() == []

@@ -1,0 +1,87 @@
+"""The shape of the project: notebooks are the source, clean, and what they export is what is committed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
+NOTEBOOKS = [p for p in NOTEBOOKS if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts)]
+
+
+@pytest.fixture(scope="module")
+def made_anew(tmp_path_factory) -> Path:
+    """The package exported from nothing, and the notebooks cleaned, in a copy."""
+    root = tmp_path_factory.mktemp("anew")
+    shutil.copytree(ROOT / "nbs", root / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    environment.pop("IN_TEST", None)
+    for command in ("nbdev-clean", "nbdev-export"):
+        call = [str(Path(sys.executable).with_name(command))]
+        done = subprocess.run(call, cwd=root, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def test_export_leaves_no_difference(made_anew):
+    def package(root: Path) -> dict[str, str]:
+        return {str(p.relative_to(root)): p.read_text("utf-8") for p in (root / "pokeml").rglob("*.py")}
+
+    assert package(made_anew) == package(ROOT), "run nbdev-export, and commit what it changes"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
+def test_notebook_is_committed_clean(path, made_anew):
+    clean = made_anew / path.relative_to(ROOT)
+    assert path.read_text("utf-8") == clean.read_text("utf-8"), "run nbdev-clean"
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    assert all("id" in c for c in cells) and len({c["id"] for c in cells}) == len(cells)
+    code = [c for c in cells if c["cell_type"] == "code"]
+    assert not any(c["outputs"] or c["execution_count"] for c in code)
+
+
+def test_every_stage_has_one_cell_tagged_parameters():
+    for path in (ROOT / "nbs" / "stages").glob("*.ipynb"):
+        tags = [c["metadata"].get("tags", []) for c in json.loads(path.read_text("utf-8"))["cells"]]
+        assert sum("parameters" in t for t in tags) == 1, path.name
+
+
+def test_papermill_explains_the_parameters_of_every_stage():
+    for path in (ROOT / "nbs" / "stages").glob("*.ipynb"):
+        call = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
+        told = subprocess.run(call, capture_output=True, text=True).stdout
+        for name in ("env: str", "nodes: list", "params: dict"):
+            assert name in told and "Unknown" not in told, path.name
+
+
+def test_top_level_is_as_agreed():
+    fixed = {"nbs", "pokeml", "conf", "data", "outputs", "settings.ini", "pyproject.toml", "README.md"}
+    beside = {"Makefile", "tests", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "bench"}
+    there = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if there.returncode != 0:
+        pytest.skip("not a git checkout")
+    names = {name.partition("/")[0] for name in there.stdout.splitlines()}
+    assert {n for n in names if not n.startswith(".")} - beside == fixed
+
+
+def test_commands_of_the_readme_are_commands_of_the_makefile():
+    make = (ROOT / "Makefile").read_text("utf-8")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for target in ("run", "test"):
+        assert f"\n{target}:" in make and f"make {target}" in readme[:2000]
+
+
+def test_nodes_and_machinery_need_neither_nbdev_nor_jupyterlab():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert not [d for d in project["dependencies"] if d.startswith(("nbdev", "jupyterlab", "fastcore"))]
+    script = "import sys, pokeml.cli, pokeml.runs, pokeml.engine, pokeml.pipelines.metrics; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.split()
+    assert "pokeml.engine" in loaded
+    assert not [m for m in loaded if m.partition(".")[0] in ("nbdev", "fastcore", "execnb", "jupyterlab")]
