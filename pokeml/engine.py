@@ -137,7 +137,7 @@ class _KernelEngine(NBClientEngine):
             kernel_name=kernel_name,
             startup_timeout=120,
             timeout=None,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # ipykernel warns of TCP, here loopback, at every start
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # else it warns of TCP at each start, loopback too
             resources={"metadata": {"path": str(execution.notebook.parent)}},
         )
         manager.notebook_start()

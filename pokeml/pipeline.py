@@ -224,7 +224,7 @@ class Pipeline:
 
 # %% ../nbs/02_pipeline.ipynb #f840c27b
 def mermaid(pipelines: Mapping[str, Pipeline]) -> str:
-    """Draw pipelines as a Mermaid flowchart: nodes in a box for each pipeline, datasets between them.
+    """Draw pipelines as a Mermaid flowchart: in a box for each, its nodes and the datasets that they make.
 
     Parameters
     ----------
@@ -232,10 +232,10 @@ def mermaid(pipelines: Mapping[str, Pipeline]) -> str:
         Pipelines by name.
     """
     whole = Pipeline(pipelines.values())
-    lines = ["flowchart LR"]
+    lines = ["flowchart LR", *(f"  d_{d}([{d}])" for d in sorted(whole.inputs()))]
     for name, pipeline in pipelines.items():
-        lines += [f"  subgraph {name}", *(f"    {n.name}[{n.name}]" for n in pipeline.nodes), "  end"]
-    lines += [f"  d_{d}([{d}])" for d in sorted(whole.inputs() | whole.outputs())]
+        made = [f"    d_{d}([{d}])" for n in pipeline.nodes for d in n.outputs]
+        lines += [f"  subgraph {name}", *(f"    {n.name}[{n.name}]" for n in pipeline.nodes), *made, "  end"]
     for n in whole.nodes:
         lines += [f"  d_{d} --> {n.name}" for d in n.datasets] + [f"  {n.name} --> d_{d}" for d in n.outputs]
     return "\n".join(lines)

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from pokeml.pipeline import mermaid
+from pokeml.project import find_project
+from pokeml.stage import load_pipelines
+
 NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 NOTEBOOKS = [p for p in NOTEBOOKS if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts)]
 
@@ -76,6 +80,11 @@ def test_commands_of_the_readme_are_commands_of_the_makefile():
     readme = (ROOT / "README.md").read_text("utf-8")
     for target in ("run", "test"):
         assert f"\n{target}:" in make and f"make {target}" in readme[:2000]
+
+
+def test_readme_shows_the_pipeline_as_it_is():
+    picture = mermaid(load_pipelines(find_project(ROOT)))
+    assert f"```mermaid\n{picture}\n```" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_nodes_and_machinery_need_neither_nbdev_nor_jupyterlab():
