@@ -272,4 +272,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'pokeml.stage.load_pipeline': ('stage.html#load_pipeline', 'pokeml/stage.py'),
                               'pokeml.stage.load_pipelines': ('stage.html#load_pipelines', 'pokeml/stage.py'),
                               'pokeml.stage.node_line': ('stage.html#node_line', 'pokeml/stage.py'),
+                              'pokeml.stage.nodes_run_by': ('stage.html#nodes_run_by', 'pokeml/stage.py'),
                               'pokeml.stage.pipeline_names': ('stage.html#pipeline_names', 'pokeml/stage.py')}}}

@@ -139,18 +139,18 @@ def _plain() -> Iterator[Callable[["Run"], None]]:
 
 @contextmanager
 def _live() -> Iterator[Callable[["Run"], None]]:
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(finished_text=" "), TextColumn("{task.description}"), BarColumn(24))
+    columns = (TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[cell]}"))
     tasks: dict[str, Any] = {}
-    with Progress(*columns, TextColumn("{task.fields[cells]}"), TimeElapsedColumn()) as progress:
+    with Progress(*columns) as progress:
 
         def watch(run: "Run") -> None:
             width = max(len(s.name) for s in run.stages)
             for stage in run.stages:
                 text = f"{MARKS[stage.status]} {stage.name:<{width}}"
                 if stage.name not in tasks:
-                    tasks[stage.name] = progress.add_task(text, start=False, total=None, cells="")
+                    tasks[stage.name] = progress.add_task(text, start=False, total=None, cell="")
                 task = tasks[stage.name]
                 if stage.status == "running" and progress.tasks[task].start_time is None:
                     progress.start_task(task)
@@ -160,7 +160,7 @@ def _live() -> Iterator[Callable[["Run"], None]]:
                     description=text,
                     total=stage.cells or None,
                     completed=stage.cell if ended else max(stage.cell - 1, 0),
-                    cells=f"cell {stage.cell}/{stage.cells}" if stage.cells else "",
+                    cell=f"cell {stage.cell}/{stage.cells} {'' if ended else stage.node or ''}" if stage.cells else "",
                 )
                 if ended:
                     progress.stop_task(task)

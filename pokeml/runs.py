@@ -25,7 +25,15 @@ from .catalog import Catalog, MetricsDataset, whole_file
 from .lineage import check_in_step
 from .pipeline import Pipeline
 from .project import PokemlError, Project, load_config, suggest
-from .stage import NODE_MIME, check_parameters, check_stage, check_unused, find_stage, load_pipelines
+from pokeml.stage import (
+    NODE_MIME,
+    check_parameters,
+    check_stage,
+    check_unused,
+    find_stage,
+    load_pipelines,
+    nodes_run_by,
+)
 
 # %% ../nbs/06_runs.ipynb #78d133e1
 @dataclass(frozen=True)
@@ -204,6 +212,8 @@ class StageRun:
         What ran it.
     cells, cell
         How many cells the notebook has, and how many of them were begun.
+    node
+        The node whose cell was begun last.
     nodes
         For each node its `name`, `status` (`ran`, `loaded`, `failed`), `duration` in seconds, and `inputs` and
         `outputs`: each with `name`, `type`, `path`, `sha256`, and for tables `rows` and `columns`.
@@ -218,6 +228,7 @@ class StageRun:
     engine: str = "papermill"
     cells: int = 0
     cell: int = 0
+    node: str | None = None
     nodes: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -412,6 +423,7 @@ class _Carrier:
 
         def on_cell(cell: int, cells: int, source: str) -> None:
             stage.cell, stage.cells = cell + 1, cells
+            stage.node = next(iter(nodes_run_by(source)), stage.node)
             self.watch(self.run)
 
         execution = Execution(
@@ -434,12 +446,9 @@ class _Carrier:
         stage.status = "completed" if failure is None else "interrupted" if execution.stopped else "failed"
         if failure is not None:
             failed = next((n for n in stage.nodes if n["status"] == "failed"), {})
-            running = failed.get("name") or next(
-                (n.name for n in part.nodes if f'run("{n.name}")' in failure.source), None
-            )
             self.run.error = {
                 "stage": stage.name,
-                "node": running,
+                "node": failed.get("name") or next(iter(nodes_run_by(failure.source)), None),
                 "cell": failure.cell,
                 "kind": failure.kind,
                 "message": failure.message,

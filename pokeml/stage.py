@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STAGE_PARAMETERS', 'NODE_MIME', 'pipeline_names', 'load_pipeline', 'in_order', 'load_pipelines', 'check_parameters',
-           'check_unused', 'find_stage', 'check_stage', 'LeaveOut', 'node_line', 'Stage']
+           'check_unused', 'find_stage', 'check_stage', 'nodes_run_by', 'LeaveOut', 'node_line', 'Stage']
 
 # %% ../nbs/04_stage.ipynb #4b6009ac
 import ast
@@ -220,6 +220,23 @@ def check_stage(path: Path, shown: str) -> None:
     if missing := [n for n in STAGE_PARAMETERS if n not in names]:
         raise PokemlError(f"{shown}: its `parameters` cell does not set {', '.join(missing)}.")
 
+# %% ../nbs/04_stage.ipynb #23f9bece
+def nodes_run_by(cell: str | ast.AST) -> list[str]:
+    """Name the nodes that a cell runs: the texts given to a method `run`.
+
+    Parameters
+    ----------
+    cell
+        Its source, or the tree of it. A source that is not plain Python, such as one with a magic, runs none.
+    """
+    try:
+        tree = ast.parse(cell) if isinstance(cell, str) else cell
+    except SyntaxError:
+        return []
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    texts = [a.value for call in calls if call.func.attr == "run" for a in call.args if isinstance(a, ast.Constant)]
+    return [text for text in texts if isinstance(text, str)]
+
 # %% ../nbs/04_stage.ipynb #459fd1da
 class LeaveOut(ast.NodeTransformer):
     """Leave out the cells that need nodes which have nothing to show; IPython hands it each cell before it runs.
@@ -235,14 +252,9 @@ class LeaveOut(ast.NodeTransformer):
         self.lost: dict[str, str] = {}
 
     def _reason(self, cell: ast.AST) -> str | None:
-        for n in ast.walk(cell):
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and n.func.attr == "run":
-                for argument in n.args:
-                    if isinstance(argument, ast.Constant) and argument.value in self.nodes:
-                        return argument.value
-            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load) and n.id in self.lost:
-                return self.lost[n.id]
-        return None
+        names = [n.id for n in ast.walk(cell) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
+        reasons = [n for n in nodes_run_by(cell) if n in self.nodes] + [self.lost[n] for n in names if n in self.lost]
+        return reasons[0] if reasons else None
 
     def visit(self, cell: ast.AST) -> ast.AST:
         """Give the cell back, or in its place a line that says why it is left out."""
