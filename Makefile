@@ -32,9 +32,12 @@ lint: setup ## Check style and architecture
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
 	@$(BIN)/lint-imports
 
-lab: setup ## Open JupyterLab
+lab: $(VENV)/.lab ## Open JupyterLab at the root, on the tour
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb
+
+$(VENV)/.lab: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[lab]'
-	@$(BIN)/jupyter lab nbs/index.ipynb
+	@touch $@
 
 clean: ## Remove what runs have made, and .venv
 	@git clean -fdXq data outputs
