@@ -6,6 +6,7 @@
 __all__ = ['MARKS', 'split_names', 'parse_params', 'way_on', 'summary', 'main', 'run', 'runs', 'list_runs', 'show', 'info']
 
 # %% ../nbs/07_cli.ipynb #42052c0f
+import json
 import shlex
 import signal
 import sys
@@ -19,12 +20,15 @@ import click
 from .project import PokemlError, find_project, pokeml_version
 
 if TYPE_CHECKING:
-    from pokeml.runs import Run
+    from pokeml.record import Run
 
 # %% ../nbs/07_cli.ipynb #c040d0ee
 def split_names(context: Any, option: Any, values: tuple[str, ...]) -> list[str]:
     """Split names at commas; the callback of an option."""
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+    names = [name.strip() for value in values for name in value.split(",")]
+    if "" in names:
+        raise PokemlError(f"--{option.name.rstrip('s')} was given an empty name.")
+    return names
 
 
 def _split_pairs(text: str) -> Iterator[str]:
@@ -64,7 +68,7 @@ def parse_params(context: Any, option: Any, values: tuple[str, ...]) -> dict[str
             raise PokemlError(f"--params {pair.strip()}: the value is not valid YAML.") from error
     return params
 
-# %% ../nbs/07_cli.ipynb #e7a930a5
+# %% ../nbs/07_cli.ipynb #80f937ce
 MARKS = {"completed": "✓", "failed": "✗", "interrupted": "■", "killed": "✗", "running": "…", "waiting": " "}
 
 
@@ -81,42 +85,39 @@ def _scores(run: "Run") -> list[str]:
     return lines
 
 
-def way_on(run: "Run") -> str:
-    """Give the command that goes on where a run has ended: what was typed, from the first stage that is left."""
+def way_on(run: "Run", default_env: str) -> str:
+    """Give the command that goes on where a run has ended: the same choice, from the first stage that is left."""
     left = [stage.name for stage in run.stages if stage.status != "completed"]
-    options = run.command[2:]
-    if len(left) == len(run.stages) or any(option.startswith(("-n", "--node")) for option in options):
-        return shlex.join(run.command)
-    kept = [
-        option
-        for before, option in zip(["", *options], options, strict=False)
-        if not option.startswith(("-p", "--pipeline")) or option.startswith("--params")
-        if before not in ("-p", "--pipeline")
-    ]
-    return shlex.join(["pokeml", "run", "--pipeline", ",".join(left), *kept])
+    words = ["pokeml", "run"]
+    if run.nodes:
+        words += ["--node", ",".join(run.nodes)]
+    elif run.pipelines or len(left) < len(run.stages):
+        words += ["--pipeline", ",".join(left)]
+    if run.env != default_env:
+        words += ["--env", run.env]
+    for name, value in run.params.items():
+        words += ["--params", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    return shlex.join(words)
 
-
-def summary(run: "Run") -> str:
+# %% ../nbs/07_cli.ipynb #afbe41f0
+def summary(run: "Run", default_env: str) -> str:
     """Sum a run up: scores, what was written, where the record is; of a failed one, where and why, and the way on."""
     took = f" after {run.duration:.1f} s" if run.duration is not None else ""
     lines = ["", f"{MARKS[run.status]} Run {run.id} {run.status}{took}"]
     lines += [f"  {line}" for line in _scores(run)]
-    written = [
-        d["path"] for s in run.stages for n in s.nodes if n["status"] == "ran" for d in n["outputs"] if "path" in d
-    ]
-    if written:
+    ran = [n for s in run.stages for n in s.nodes if n["status"] == "ran"]
+    if written := [d["path"] for n in ran for d in n["outputs"] if "path" in d]:
         some = written[0] if len(written) == 1 else f"{len(written)} datasets, {written[0]} to {written[-1]}"
         lines.append(f"  wrote {some}")
-    if run.error:
-        error = run.error
+    if run.status == "completed":
+        return "\n".join([*lines, f"  record: outputs/runs/{run.id}/"])
+    if error := run.error:
         where = [error["stage"], error["node"] and f"node {error['node']}", error["cell"] and f"cell [{error['cell']}]"]
         lines += ["", f"  {', '.join(filter(None, where))}", f"  {error['kind']}: {error['message']}".rstrip(": ")]
         lines += [f"  {error['hint']}"] if error["hint"] else []
-        mend = "Go on with" if run.status == "interrupted" else "Mend it, then"
-        lines += [f"  Executed notebook: {error['notebook']}", f"  {mend}: {way_on(run)}"]
-    else:
-        lines.append(f"  record: outputs/runs/{run.id}/")
-    return "\n".join(lines)
+        lines.append(f"  Executed notebook: {error['notebook']}")
+    mend = "Mend it, then" if run.status == "failed" else "Go on with"
+    return "\n".join([*lines, f"  {mend}: {way_on(run, default_env)}"])
 
 # %% ../nbs/07_cli.ipynb #52929d84
 @contextmanager
@@ -179,11 +180,14 @@ class _Group(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except PokemlError as error:
+        except KeyboardInterrupt:
+            click.echo("Interrupted; nothing was run.", err=True)
+            context.exit(130)
+        except (PokemlError, OSError) as error:  # an OSError: a full disk, a folder that cannot be written
             if context.params.get("debug"):
                 raise
             click.echo(f"Error: {error}", err=True)
-            context.exit(2)
+            context.exit(2 if isinstance(error, PokemlError) else 1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -213,19 +217,20 @@ def main(debug: bool) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but an error.")
 def run(pipelines: list[str], nodes: list[str], env: str | None, params: dict[str, Any], quiet: bool) -> None:
     """Run the pipelines, all or some, as stage notebooks."""
-    from pokeml.runs import carry_out, make_plan
-
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
-    plan = make_plan(find_project(), pipelines, nodes, env, params)
+    from pokeml.runs import carry_out, make_plan
+
+    project = find_project()
+    plan = make_plan(project, pipelines, nodes, env, params)
     show = _quiet if quiet else _live if sys.stdout.isatty() else _plain
     with show() as watch:
         done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch)
     if done.status != "completed":
-        click.echo(summary(done), err=True)
+        click.echo(summary(done, project.env), err=True)
         sys.exit(130 if done.status == "interrupted" else 1)
     if not quiet:
-        click.echo(summary(done))
+        click.echo(summary(done, project.env))
 
 # %% ../nbs/07_cli.ipynb #19a95bb8
 @main.group()
@@ -236,7 +241,7 @@ def runs() -> None:
 @runs.command("list")
 def list_runs() -> None:
     """List the runs, the newest first."""
-    from pokeml.runs import read_runs
+    from pokeml.record import read_runs
 
     found = read_runs(find_project())
     if not found:
@@ -244,7 +249,8 @@ def list_runs() -> None:
     for record in found:
         took = f"{record.duration:6.1f} s" if record.duration is not None else "        "
         scores = "; ".join(line.partition(": ")[2] for line in _scores(record))
-        line = f"{MARKS[record.status]} {record.id}  {record.status:<11} {took}  {','.join(record.pipelines)}  {scores}"
+        stages = ",".join(stage.name for stage in record.stages)
+        line = f"{MARKS[record.status]} {record.id}  {record.status:<11} {took}  {stages}  {scores}"
         click.echo(line.rstrip())
 
 
@@ -252,10 +258,11 @@ def list_runs() -> None:
 @click.argument("run_id", default="latest")
 def show(run_id: str) -> None:
     """Show a run: RUN_ID is an id, the beginning of one, or `latest`."""
-    from pokeml.runs import find_run
+    from pokeml.record import find_run
     from pokeml.stage import node_line
 
-    record = find_run(find_project(), run_id)
+    project = find_project()
+    record = find_run(project, run_id)
     commit = (
         f"commit {record.git['commit'][:10]}{' with changes' if record.git['dirty'] else ''}"
         if record.git
@@ -269,13 +276,13 @@ def show(run_id: str) -> None:
         for node in stage.nodes:
             click.echo("\n".join([f"  {node_line(node)}", *(f"    ⚠ {w}" for w in node.get("warnings", []))]))
     click.echo("\nparameters" + "".join(f"\n  {name} = {value!r}" for name, value in record.parameters.items()))
-    click.echo(summary(record))
+    click.echo(summary(record, project.env))
 
 # %% ../nbs/07_cli.ipynb #423b329e
 @main.command()
 def info() -> None:
     """Show versions, the project, and its pipelines with their nodes and datasets."""
-    from pokeml.runs import library_versions
+    from pokeml.record import library_versions
     from pokeml.stage import load_pipelines
 
     project = find_project()

@@ -18,7 +18,7 @@ from .project import PokemlError, html_table, suggest
 PARAMETER = "params:"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
     """A function with named inputs and outputs; made by `node`.
 
@@ -50,6 +50,10 @@ class Node:
         return [n.removeprefix(PARAMETER) for n in dict.fromkeys(self.inputs.values()) if n.startswith(PARAMETER)]
 
 # %% ../nbs/02_pipeline.ipynb #28521f75
+def _name(func: Callable[..., Any]) -> str:
+    return getattr(func, "__name__", type(func).__name__)  # a partial has no name
+
+
 def _bind(func: Callable[..., Any], inputs: str | Sequence[str] | Mapping[str, str], name: str) -> dict[str, str]:
     signature = inspect.signature(func)
     try:
@@ -60,15 +64,13 @@ def _bind(func: Callable[..., Any], inputs: str | Sequence[str] | Mapping[str, s
     except TypeError as error:
         given = dict(inputs) if isinstance(inputs, Mapping) else inputs
         raise PokemlError(
-            f"Node {name}: the inputs {given} do not fit the function {func.__name__}{signature}: {error}."
+            f"Node {name}: the inputs {given} do not fit the function {_name(func)}{signature}: {error}."
         ) from error
     flat = {}
     for argument, value in bound.arguments.items():
         kind = signature.parameters[argument].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
-            raise PokemlError(
-                f"Node {name}: {func.__name__} takes *{argument}; give each input an argument of its own."
-            )
+            raise PokemlError(f"Node {name}: {_name(func)} takes *{argument}; give each input an argument of its own.")
         flat |= value if kind is inspect.Parameter.VAR_KEYWORD else {argument: value}
     return flat
 
@@ -97,10 +99,13 @@ def node(
     PokemlError
         If the inputs do not fit the function, or there is no output, or one that cannot be written.
     """
-    name = name or func.__name__
-    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-    if not outputs:
-        raise PokemlError(f"Node {name} has no outputs. Name what {func.__name__} returns.")
+    name = name or _name(func)
+    outputs = (outputs,) if isinstance(outputs, str) else outputs
+    if not isinstance(outputs, list | tuple) or not outputs:
+        raise PokemlError(
+            f"Node {name} has no outputs, but {outputs!r}. Name what {_name(func)} returns, in its order."
+        )
+    outputs = tuple(outputs)
     if wrong := [o for o in outputs if o.startswith(PARAMETER) or outputs.count(o) > 1]:
         raise PokemlError(f"Node {name} cannot write {wrong[0]}: a parameter is read only, and a name is written once.")
     return Node(func, _bind(func, inputs, name), outputs, name)

@@ -10,6 +10,7 @@ __all__ = ['SETTINGS', 'PokemlError', 'suggest', 'html_table', 'Project', 'read_
 import configparser
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def suggest(name: str, names: Iterable[str]) -> str:
     str
         "Did you mean …?" with the nearest name, else a list of up to 20 of them.
     """
-    names = sorted(map(str, names))
+    name, names = str(name), sorted(map(str, names))
     by_lower = {n.lower(): n for n in names}
     if near := difflib.get_close_matches(name.lower(), by_lower, n=1):
         return f"Did you mean {by_lower[near[0]]}?"
@@ -79,7 +80,8 @@ class Project:
     def path(self, filepath: str | Path) -> Path:
         """Turn a path of the configuration into an absolute one; `data/` means the data folder."""
         parts = Path(filepath).parts
-        return self.data.joinpath(*parts[1:]) if parts[:1] == ("data",) else self.root / filepath
+        path = self.data.joinpath(*parts[1:]) if parts[:1] == ("data",) else self.root / filepath
+        return Path(os.path.normpath(path))
 
     def show(self, path: str | Path) -> str:
         """Write a path as seen from the root, so that messages and records name no machine's folders."""
@@ -102,24 +104,25 @@ def read_settings(path: Path) -> Project:
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read(path, encoding="utf-8")
+        parser.read(path, encoding="utf-8-sig")
     except (configparser.Error, UnicodeDecodeError) as error:
-        raise PokemlError(f"{path} cannot be read: {error}") from error
+        raise PokemlError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     given = dict(parser["pokeml"])
     if unknown := [key for key in given if key not in SETTINGS]:
         raise PokemlError(f"{path}: unknown setting {unknown[0]!r}. {suggest(unknown[0], SETTINGS)}")
     if not given.get("package"):
         raise PokemlError(f"{path}: the setting `package` is missing. Name the package that nbdev exports to.")
-    settings = SETTINGS | given
+    if not given["package"].isidentifier():
+        raise PokemlError(f"{path}: the setting `package` is {given['package']!r}, which is no name of a package.")
+    settings = SETTINGS | {key: value for key, value in given.items() if value}
     folders = {key: path.parent / settings[key] for key in ("notebooks", "conf", "data", "outputs")}
     return Project(root=path.parent, package=settings["package"], env=settings["env"], **folders)
 
 # %% ../nbs/00_project.ipynb #a391da1b
 def _is_root(folder: Path) -> bool:
     path = folder / "settings.ini"
-    return path.is_file() and any(
-        line.strip() == "[pokeml]" for line in path.read_text("utf-8", "replace").splitlines()
-    )
+    text = path.read_text("utf-8-sig", "replace") if path.is_file() else ""
+    return re.search(r"^\[pokeml\]", text, re.MULTILINE) is not None
 
 
 def find_project(start: str | Path | None = None) -> Project:
@@ -135,7 +138,9 @@ def find_project(start: str | Path | None = None) -> Project:
     PokemlError
         If neither the folder nor any above it has a `settings.ini` with a section `[pokeml]`.
     """
-    start = Path(start or os.environ.get("POKEML_PROJECT") or Path.cwd()).resolve()
+    start = Path(start or os.environ.get("POKEML_PROJECT") or Path.cwd()).expanduser().resolve()
+    if not start.exists():
+        raise PokemlError(f"No pokeml project here: {start} does not exist.")
     for folder in (start, *start.parents):
         if _is_root(folder):
             return read_settings(folder / "settings.ini")
@@ -190,7 +195,7 @@ def _places(node: Any, file: str, prefix: str = "") -> dict[str, Place]:
     """Collect the place of every key of a YAML node tree, nested keys joined by dots."""
     found = {}
     for key, value in node.value if hasattr(node, "value") and isinstance(node.value, list) else []:
-        found[prefix + key.value] = Place(file, key.start_mark.line + 1)
+        found[f"{prefix}{key.value}"] = Place(file, key.start_mark.line + 1)
         if type(value).__name__ == "MappingNode":
             found |= _places(value, file, f"{prefix}{key.value}.")
     return found
@@ -199,27 +204,44 @@ def _places(node: Any, file: str, prefix: str = "") -> dict[str, Place]:
 def _read_yaml(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Place]]:
     import yaml
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         values = OmegaConf.create(text) if tree else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
         raise PokemlError(f"{shown}{where} is not valid YAML: {error.problem or error.context}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PokemlError(f"{shown} is not valid YAML: {error}.") from error
-    if tree and not OmegaConf.is_dict(values):
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise PokemlError(f"{shown} cannot be read: {str(error).splitlines()[0].rstrip('.')}.") from error
+    if not tree:
+        return {}, {}
+    if not OmegaConf.is_dict(values):
         raise PokemlError(f"{shown} must hold `name: value` lines, but holds {type(tree).__name__[:-4].lower()}.")
-    return OmegaConf.to_container(values) if tree else {}, _places(tree, shown) if tree else {}
+    values = OmegaConf.to_container(values)
+    for key, _ in tree.value:
+        if not key.tag.endswith(":str"):
+            raise PokemlError(f"{shown}, line {key.start_mark.line + 1}: a name is a text, but {key.value} is none.")
+        if "${oc.env:" in str(values[key.value]):
+            raise PokemlError(
+                f"{shown}, line {key.start_mark.line + 1}: {key.value} reads an environment variable, which would then "
+                "stand in every run record; only credentials may come from there."
+            )
+    return values, _places(tree, shown)
 
 # %% ../nbs/00_project.ipynb #61b99ea3
+def _is_hidden(path: Path, below: Path) -> bool:
+    """Say whether a path lies in something hidden, such as the checkpoints of JupyterLab."""
+    return any(part.startswith(".") for part in path.relative_to(below).parts)
+
+
 def _read_environment(project: Project, env: str, kind: str) -> tuple[dict[str, Any], dict[str, Place]]:
     values, places = {}, {}
     folder = project.conf / env
     files = {p for pattern in (f"**/{kind}*.yml", f"**/{kind}*.yaml") for p in folder.glob(pattern)}
-    for path in sorted(files):
+    for path in sorted(p for p in files if not _is_hidden(p, project.conf)):
         more, more_places = _read_yaml(path, project.show(path))
         for key in more:
             if key in values:
@@ -231,7 +253,7 @@ def _read_environment(project: Project, env: str, kind: str) -> tuple[dict[str, 
 
 def environments(project: Project) -> list[str]:
     """List the environments of a project: the folders of `conf/`."""
-    return sorted(p.name for p in project.conf.glob("*") if p.is_dir())
+    return sorted(p.name for p in project.conf.glob("*") if p.is_dir() and not _is_hidden(p, project.conf))
 
 # %% ../nbs/00_project.ipynb #65cdb4b1
 def _override(values: Any, places: dict[str, Place], key: str, value: Any, given: str, prefix: str = "") -> None:
@@ -242,10 +264,6 @@ def _override(values: Any, places: dict[str, Place], key: str, value: Any, given
         raise PokemlError(f"Unknown parameter {prefix + key!r} ({given}). {suggest(prefix + head, known)}")
     if rest:
         return _override(values[head], places, rest, value, given, f"{prefix}{head}.")
-    if isinstance(value, Mapping) and isinstance(values[head], dict):
-        for name, inner in value.items():
-            _override(values[head], places, str(name), inner, given, f"{prefix}{head}.")
-        return None
     values[head] = value
     for place in [p for p in places if p == prefix + head or p.startswith(f"{prefix}{head}.")]:
         del places[place]
@@ -269,9 +287,9 @@ def load_config(
     kind
         How the files' names begin: `"catalog"` or `"parameters"`.
     env
-        The environment; by default the project's. The default one need not exist.
+        The environment; by default the project's. `local` need not exist.
     overrides
-        Values that replace those of the files; nested keys as mappings or joined by dots.
+        Values that replace those of the files; the name of a nested one is joined by dots.
     given
         What to call the overrides' place.
 
@@ -285,7 +303,7 @@ def load_config(
     from omegaconf.errors import OmegaConfBaseException
 
     env = env or project.env
-    if env not in (known := environments(project)) and env != project.env:
+    if env not in (known := environments(project)) and env != SETTINGS["env"]:
         raise PokemlError(f"Unknown environment {env!r}. {suggest(env, known)} An environment is a folder of conf/.")
     values, places = _read_environment(project, "base", kind)
     if env != "base":

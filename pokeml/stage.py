@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['STAGE_PARAMETERS', 'NODE_MIME', 'pipeline_names', 'load_pipeline', 'in_order', 'load_pipelines', 'check_parameters',
-           'check_unused', 'find_stage', 'check_stage', 'nodes_run_by', 'LeaveOut', 'node_line', 'Stage']
+           'check_unused', 'find_stage', 'nodes_run_by', 'check_stage', 'LeaveOut', 'check_injected', 'node_line',
+           'Stage']
 
 # %% ../nbs/04_stage.ipynb #4b6009ac
 import ast
 import copy
-import importlib
+import importlib.util
+import re
 import sys
 import time
 import traceback
@@ -42,7 +44,7 @@ def _import_pipeline(project: Project, name: str) -> Pipeline:
         pipeline = getattr(importlib.import_module(module), "pipeline", None)
     except PokemlError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = (
             f"{error.filename}, line {error.lineno}"
@@ -97,9 +99,8 @@ def in_order(pipelines: Mapping[str, Pipeline]) -> dict[str, Pipeline]:
         If two nodes write one dataset, or pipelines need each other.
     """
     Pipeline(pipelines.values())
-    needs = {
-        n: sorted(m for m in pipelines if m != n and p.inputs() & pipelines[m].outputs()) for n, p in pipelines.items()
-    }
+    maker = {dataset: name for name, pipeline in pipelines.items() for dataset in pipeline.outputs()}
+    needs = {name: sorted({maker[d] for d in p.inputs() if d in maker}) for name, p in pipelines.items()}
     try:
         return {name: pipelines[name] for name in TopologicalSorter(needs).static_order()}
     except CycleError as error:
@@ -134,6 +135,7 @@ def check_parameters(pipeline: Pipeline, config: Config) -> dict[str, Any]:
         If a parameter is not set, or not of the type that a node takes.
     """
     from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError
 
     found = {}
     for taker in pipeline.nodes:
@@ -158,6 +160,8 @@ def check_parameters(pipeline: Pipeline, config: Config) -> dict[str, Any]:
                     f"Parameter {name}{inner} is {first['input']!r}, which node {taker.name} does not take: "
                     f"{first['msg']}. It is set in {config.place(name)}."
                 ) from error
+            except PydanticSchemaGenerationError:  # a class that pydantic does not know; the node has to look itself
+                pass
             found[name] = value
     return found
 
@@ -194,32 +198,6 @@ def find_stage(project: Project, name: str) -> Path:
         raise PokemlError(f"Pipeline {name} needs one notebook {project.show(folder)}/NN_{name}.ipynb, but {there}.")
     return found[0]
 
-
-def check_stage(path: Path, shown: str) -> None:
-    """See that a stage notebook can be run with parameters.
-
-    Raises
-    ------
-    PokemlError
-        If it is no notebook, or has not exactly one cell tagged `parameters` that sets `env`, `nodes` and `params`.
-    """
-    cells = read_notebook(path, shown)
-    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1:
-        raise PokemlError(
-            f"{shown} has {len(tagged) or 'no'} cell{'' if len(tagged) == 1 else 's'} tagged `parameters`; papermill "
-            "needs exactly one. In JupyterLab: the gears at the right, Cell Tags."
-        )
-    try:
-        tree = ast.parse(tagged[0]["source"])
-    except SyntaxError as error:
-        raise PokemlError(
-            f"{shown}: its `parameters` cell is not valid Python: {error.msg}, line {error.lineno}."
-        ) from error
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    if missing := [n for n in STAGE_PARAMETERS if n not in names]:
-        raise PokemlError(f"{shown}: its `parameters` cell does not set {', '.join(missing)}.")
-
 # %% ../nbs/04_stage.ipynb #23f9bece
 def nodes_run_by(cell: str | ast.AST) -> list[str]:
     """Name the nodes that a cell runs: the texts given to a method `run`.
@@ -237,44 +215,93 @@ def nodes_run_by(cell: str | ast.AST) -> list[str]:
     texts = [a.value for call in calls if call.func.attr == "run" for a in call.args if isinstance(a, ast.Constant)]
     return [text for text in texts if isinstance(text, str)]
 
-# %% ../nbs/04_stage.ipynb #459fd1da
-class LeaveOut(ast.NodeTransformer):
-    """Leave out the cells that need nodes which have nothing to show; IPython hands it each cell before it runs.
+# %% ../nbs/04_stage.ipynb #507ceaf2
+def _stored(tree: ast.AST) -> list[ast.Name]:
+    return [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+def check_stage(path: Path, shown: str, pipeline: Pipeline) -> None:
+    """See that a stage notebook can be run with parameters, and runs each node of its pipeline.
+
+    Raises
+    ------
+    PokemlError
+        If it is no notebook, has not exactly one cell tagged `parameters` that sets `env`, `nodes` and `params`, or no
+        cell that runs one of the nodes.
+    """
+    cells = [c for c in read_notebook(path, shown) if c["cell_type"] == "code"]
+    tagged = [c for c in cells if "parameters" in ((c.get("metadata") or {}).get("tags") or [])]
+    if len(tagged) != 1:
+        raise PokemlError(
+            f"{shown} has {len(tagged) or 'no'} cell{'' if len(tagged) == 1 else 's'} tagged `parameters`; papermill "
+            "needs exactly one. In JupyterLab: the gears at the right, Cell Tags."
+        )
+    try:
+        tree = ast.parse(tagged[0]["source"])
+    except SyntaxError as error:
+        raise PokemlError(
+            f"{shown}: its `parameters` cell is not valid Python: {error.msg}, line {error.lineno}."
+        ) from error
+    names = {n.id for top in tree.body if isinstance(top, ast.Assign | ast.AnnAssign) for n in _stored(top)}
+    if missing := [n for n in STAGE_PARAMETERS if n not in names]:
+        raise PokemlError(f"{shown}: its `parameters` cell does not set {', '.join(missing)}.")
+    run = {name for cell in cells for name in nodes_run_by(cell["source"])}
+    if missing := [n.name for n in pipeline.nodes if n.name not in run]:
+        raise PokemlError(f'{shown} runs no node {missing[0]}. Add a cell: stage.run("{missing[0]}")')
+
+# %% ../nbs/04_stage.ipynb #3983750b
+def _names(cell: ast.AST) -> tuple[set[str], set[str]]:
+    """Collect the names that a cell uses, and those that it sets; imports apart."""
+    used, made = set(), set()
+    for n in ast.walk(cell):
+        if isinstance(n, ast.Name):
+            (used if isinstance(n.ctx, ast.Load) else made).add(n.id)
+        elif isinstance(n, ast.FunctionDef | ast.ClassDef):
+            made.add(n.name)
+    return used, made
+
+
+class LeaveOut:
+    """Leave out cells when only some nodes of a stage run; IPython hands it each cell before it runs.
 
     Parameters
     ----------
-    nodes
-        The names of those nodes.
+    idle
+        The nodes that do not run; for each, whether what it made before can be loaded.
     """
 
-    def __init__(self, nodes: Iterable[str]):
-        self.nodes = set(nodes)
-        self.lost: dict[str, str] = {}
+    def __init__(self, idle: Mapping[str, bool]):
+        self.idle = idle
+        self.origins: dict[str, set[str]] = {}  # what the names that cells have set come from
 
-    def _reason(self, cell: ast.AST) -> str | None:
-        names = [n.id for n in ast.walk(cell) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
-        reasons = [n for n in nodes_run_by(cell) if n in self.nodes] + [self.lost[n] for n in names if n in self.lost]
-        return reasons[0] if reasons else None
+    def _why(self, cell: ast.AST) -> tuple[str | None, set[str]]:
+        nodes = nodes_run_by(cell)
+        used, _ = _names(cell)
+        origins = set().union(*(self.origins.get(name, set()) for name in used))
+        if lost := sorted(n for n in {*nodes, *origins} if self.idle.get(n) is False):
+            return f"node {lost[0]} was not selected, and has made nothing yet", origins | set(nodes)
+        if nodes:
+            return None, set(nodes)
+        old = sorted(n for n in origins if n in self.idle)
+        if old and len(old) < len(origins):
+            return f"it compares what ran now with what node {old[0]} made before", origins
+        return None, origins
 
     def visit(self, cell: ast.AST) -> ast.AST:
-        """Give the cell back, or in its place a line that says why it is left out."""
-        names = [n.id for n in ast.walk(cell) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        reason = self._reason(cell)
-        for name in names:
-            if reason:
-                self.lost[name] = reason
-            else:
-                self.lost.pop(name, None)
-        return (
-            ast.parse(f"print('Left out: node {reason} was not selected, and has made nothing yet.')")
-            if reason
-            else cell
-        )
+        """Give the cell back, or its imports and a line that says why the rest is left out."""
+        why, origins = self._why(cell)
+        self.origins |= dict.fromkeys(_names(cell)[1], origins)
+        if why is None:
+            return cell
+        imports = [n for n in cell.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        return ast.Module([*imports, *ast.parse(f"print({f'Left out: {why}.'!r})").body], type_ignores=[])
 
 # %% ../nbs/04_stage.ipynb #43d7d569
 def _own(value: Any) -> Any:
-    """Give a copy that can be changed without changing `value`; for pandas that costs nothing (copy-on-write)."""
-    return value.copy(deep=False) if type(value).__module__.startswith("pandas.") else copy.deepcopy(value)
+    """Give a copy that can be changed without changing `value`; of a pandas table it costs nothing (copy-on-write)."""
+    pandas = sys.modules.get("pandas")
+    is_table = pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series)
+    return value.copy(deep=False) if is_table else copy.deepcopy(value)
 
 
 def _as_yaml(value: Any) -> str:
@@ -286,6 +313,29 @@ def _as_yaml(value: Any) -> str:
 
 def _shell() -> Any:
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+# %% ../nbs/04_stage.ipynb #735b00d8
+def check_injected(shell: Any) -> None:
+    """Refuse a name that papermill was given and a stage does not take.
+
+    Parameters
+    ----------
+    shell
+        IPython's shell, or `None`.
+
+    Raises
+    ------
+    PokemlError
+        If there is one.
+    """
+    for cell in getattr(shell, "user_ns", {}).get("In", [])[-5:]:
+        if cell.startswith("# Parameters\n"):
+            for name in (n.id for n in _stored(ast.parse(cell))):
+                if name not in STAGE_PARAMETERS and not name.startswith("PAPERMILL_"):
+                    raise PokemlError(
+                        f"papermill was given {name!r}, which a stage does not take. {suggest(name, STAGE_PARAMETERS)} "
+                        "Values of parameters.yml go into params: -y '{params: {name: value}}'"
+                    )
 
 # %% ../nbs/04_stage.ipynb #e9c1607f
 NODE_MIME = "application/vnd.pokeml.node+json"
@@ -337,6 +387,7 @@ class Stage:
         params: Mapping[str, Any] | None = None,
     ):
         __tracebackhide__ = True
+        check_injected(_shell())
         if isinstance(nodes, str) or not isinstance(params or {}, Mapping):
             raise PokemlError("A stage takes `nodes` as a list of names and `params` as a mapping from name to value.")
         self.name = name
@@ -350,7 +401,7 @@ class Stage:
         for dataset in sorted(self.selected.inputs()):
             self._check_input(dataset)
         self._memory: dict[str, Any] = {}
-        idle = [n.name for n in self.pipeline.nodes if n not in self.selected.nodes and not self._can_load(n)]
+        idle = {n.name: self._can_load(n) for n in self.pipeline.nodes if n not in self.selected.nodes}
         if (shell := _shell()) is not None and hasattr(shell, "ast_transformers"):
             shell.ast_transformers[:] = [t for t in shell.ast_transformers if not isinstance(t, LeaveOut)]
             if idle:
@@ -426,7 +477,6 @@ class Stage:
             record["inputs"].append(self._about(dataset, inputs[dataset]))
         inputs |= {f"params:{p}": copy.deepcopy(self.params[p]) for p in node.parameters}
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("default")
             try:
                 values = call_node(node, inputs)
             finally:
@@ -435,7 +485,7 @@ class Stage:
         for dataset, value in values.items():
             if dataset in self.catalog:
                 self.catalog.save(dataset, value)
-            if dataset in read_later:
+            if dataset in read_later and (dataset not in self.catalog or self.catalog[dataset].exact):
                 self._memory[dataset] = _own(value)
             record["outputs"].append(self._about(dataset, value))
         return values
@@ -450,7 +500,7 @@ class Stage:
         """Say where the function stands, and where the parameters that the error speaks of are set."""
         code = node.func.__code__ if hasattr(node.func, "__code__") else None
         source = f"{node.func.__name__} stands in {_notebook_of(code.co_filename, self.project)}." if code else ""
-        named = [p for p in node.parameters if p in str(error)]
+        named = [p for p in node.parameters if re.search(rf"\b{re.escape(p)}\b", str(error))]
         return " ".join([source, *(f"{p} is set in {self.config.place(p)}." for p in named)]).strip()
 
     def _show(self, record: Mapping[str, Any]) -> None:

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
+import pytest
 from conftest import interrupt, processes_below, wait_for
 
 
@@ -41,7 +43,7 @@ def test_failing_node_is_named_with_its_place_and_the_way_out(sample):
         "clean_data stands in nbs/pipelines/01_pre_processing.ipynb",
         "generations is set in params of this run",
         f"Executed notebook: outputs/runs/{run['id']}/01_pre_processing.ipynb",
-        "Mend it, then: pokeml run --params 'generations=[1,99]'",
+        "Mend it, then: pokeml run --params 'generations=[1, 99]'",
     ):
         assert part in done.stderr, part
     executed = nbformat.read(sample.root / run["error"]["notebook"], as_version=4)
@@ -76,6 +78,26 @@ def test_ctrl_c_keeps_the_record_and_leaves_no_process(sample):
     executed = nbformat.read(sample.root / run["stages"][0]["executed"], as_version=4)
     assert any(o.get("ename") == "KeyboardInterrupt" for c in executed.cells for o in c.get("outputs", []))
     wait_for(lambda: not processes_below(sample.root), 15)
+
+
+@pytest.mark.parametrize(("moment", "told"), [("import", "Interrupted; nothing was run."), ("kernel", "Go on with: ")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_before_the_first_cell(sample, moment, told, number):
+    process = sample.start("run")
+    wait_for(lambda: sample.records() if moment == "kernel" else "pyarrow" in maps(process.pid))
+    os.killpg(process.pid, number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in stderr and told in stderr, stderr
+    assert [record(sample)["status"]] == ["interrupted"] if moment == "kernel" else sample.written() == []
+    wait_for(lambda: not processes_below(sample.root), 15)
+
+
+def maps(pid: int) -> str:
+    """Tell which libraries a process has loaded, to know how far it is."""
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ""
 
 
 def test_a_kernel_that_dies_is_named_as_that(sample):

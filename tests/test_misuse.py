@@ -31,6 +31,8 @@ def refused(copy, *arguments: str, **where) -> str:
         (["--params", "generations=[1, two]"], "Parameter generations.1 is 'two'"),
         (["--params", "test_data_ratio"], "--params takes name=value"),
         (["--env", "prd"], "Unknown environment 'prd'"),
+        (["--node", ""], "--node was given an empty name"),
+        (["--pipeline", ","], "--pipeline was given an empty name"),
     ],
 )
 def test_choice(copy, arguments, message):
@@ -70,12 +72,21 @@ def test_option_unknown_to_the_command(copy):
             "conf/local/catalog.yml, line 3: dataset",
         ),
         ("conf/local/catalog.yml", "x: 3\n", "an entry is a mapping"),
+        ("conf/local/catalog.yml", "1: 3\n", "conf/local/catalog.yml, line 1: a name is a text, but 1 is none"),
+        ("conf/local/parameters.yml", "random_state: ${oc.env:HOME}\n", "line 1: random_state reads an environment"),
         (
             "settings.ini",
             "[pokeml]\npackage = pokeml\noutputz = out\n",
             "unknown setting 'outputz'. Did you mean outputs?",
         ),
         ("settings.ini", "[other]\n", "No pokeml project here"),
+        ("settings.ini", "[pokeml]\npackage = pokeml\nenv = prdo\n", "Unknown environment 'prdo'"),
+        ("outputs", "a file", "outputs cannot be written"),
+        (
+            "conf/local/catalog.yml",
+            "cleaning_report: {type: text.TextDataset, filepath: settings.ini}\n",
+            "must be a file in data/",
+        ),
         (RAW, "", f"({RAW}; conf/base/catalog.yml, line 3): the file is empty"),
     ],
 )
@@ -111,7 +122,7 @@ def test_dataset_that_another_stage_needs_is_not_kept(copy):
 
 def test_dataset_that_is_not_there_yet(copy):
     message = refused(copy, "--pipeline", "data_science")
-    assert "is not there yet" in message and "First: pokeml run --pipeline data_engineering" in message
+    assert "is not there yet" in message and "First: pokeml run" in message
 
 
 def edit_pipeline(copy, module: str, old: str, new: str) -> None:
@@ -146,6 +157,16 @@ def test_stage_notebook_that_does_not_parse(copy):
     assert f"{NOTEBOOK} is not a notebook that can be read" in refused(copy)
 
 
+def test_stage_notebook_that_forgets_a_node(copy):
+    copy.replace(NOTEBOOK, 'stage.run(\\"report_cleaning\\")', "{}")
+    assert f"{NOTEBOOK} runs no node report_cleaning" in refused(copy)
+
+
+def test_stage_notebook_for_a_kernel_that_is_not_there(copy):
+    copy.replace(NOTEBOOK, '"name": "python3"', '"name": "python2"')
+    assert f"{NOTEBOOK} wants the kernel 'python2'" in refused(copy)
+
+
 def test_stage_notebook_missing(copy):
     (copy.root / NOTEBOOK).unlink()
     assert "Pipeline pre_processing needs one notebook nbs/stages/NN_pre_processing.ipynb" in refused(copy)
@@ -160,6 +181,11 @@ def test_notebook_changed_and_not_exported(copy):
 def test_module_edited_by_hand(copy):
     copy.replace("pokeml/pipelines/metrics.py", "accuracy", "acuracy")
     assert "pokeml.pipelines.metrics are out of step" in refused(copy)
+
+
+def test_module_whose_notebook_is_gone(copy):
+    (copy.root / "nbs/pipelines/04_metrics.ipynb").unlink()
+    assert "pokeml/pipelines/metrics.py was exported from a notebook that is gone" in refused(copy)
 
 
 def test_outside_any_project(copy, tmp_path):

@@ -123,6 +123,20 @@ def test_one_node_runs_alone_and_the_others_are_loaded(sample):
     assert hashes(sample) == before
 
 
+def test_one_node_with_other_parameters_after_a_whole_run(sample):
+    assert sample.pokeml("run", "-p", "pre_processing").returncode == 0
+    done = sample.pokeml("run", "--node=clean_data", "--params", "generations=[1,2]")
+    assert done.returncode == 0, done.stderr
+    executed = (sample.records()[-1].parent / "01_pre_processing.ipynb").read_text("utf-8")
+    assert "Left out: it compares what ran now with what node report_cleaning made before." in executed
+
+
+def test_a_score_that_was_not_computed_is_not_claimed(sample):
+    assert sample.pokeml("run", "-q").returncode == 0
+    assert sample.pokeml("run", "--node", "plot_confusion").returncode == 0
+    assert record(sample)["metrics"] == {}
+
+
 def test_runs_are_listed_and_shown(full):
     listed = full.pokeml("runs", "list", cwd="nbs/stages").stdout
     assert listed.count("completed") == 1 and "accuracy" in listed
@@ -135,8 +149,10 @@ def test_info_names_versions_root_and_pipelines(full):
     assert f"root {full.root}" in told and "fit_best_model: X_train, y_train" in told
 
 
-@pytest.mark.parametrize("folder", [".", "nbs/stages", "data"])
+@pytest.mark.parametrize("folder", [".", "nbs/stages", "data", "/"])
 def test_plain_papermill_runs_a_stage_from_any_folder(sample, folder):
+    if folder == "/":  # outside the project, it has to be named
+        sample.env["POKEML_PROJECT"] = str(sample.root)
     notebook = sample.root / "nbs/stages/01_pre_processing.ipynb"
     out = sample.root / "executed.ipynb"
     call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", "{params: {generations: [1, 2]}}"]
@@ -147,11 +163,22 @@ def test_plain_papermill_runs_a_stage_from_any_folder(sample, folder):
     assert sample.written() == ["data/02_intermediate/pokemon_clean.parquet", "data/08_reporting/cleaning_report.json"]
 
 
-def test_plain_papermill_refuses_a_misspelt_parameter(sample):
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            "{params: {generatons: [1]}}",
+            "Unknown parameter 'generatons' (params of this run). Did you mean generations?",
+        ),
+        ("{generations: [1]}", "papermill was given 'generations', which a stage does not take."),
+        ("{params: {generations: one}}", "Parameter generations is 'one', which node clean_data does not take"),
+    ],
+)
+def test_plain_papermill_refuses_what_a_stage_does_not_take(sample, given, told):
     notebook = sample.root / "nbs/stages/01_pre_processing.ipynb"
     out = sample.root / "executed.ipynb"
-    call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", "{params: {generatons: [1]}}"]
+    call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", given]
     done = subprocess.run(call, cwd=sample.root, env=sample.env, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "Unknown parameter 'generatons'" in done.stderr and "Did you mean generations?" in done.stderr
+    assert told in done.stderr
     assert sample.written() == []

@@ -51,14 +51,10 @@ def test_notebook_is_committed_clean(path, made_anew):
     assert not any(c["outputs"] or c["execution_count"] for c in code)
 
 
-def test_every_stage_has_one_cell_tagged_parameters():
-    for path in (ROOT / "nbs" / "stages").glob("*.ipynb"):
-        tags = [c["metadata"].get("tags", []) for c in json.loads(path.read_text("utf-8"))["cells"]]
-        assert sum("parameters" in t for t in tags) == 1, path.name
-
-
 def test_papermill_explains_the_parameters_of_every_stage():
-    for path in (ROOT / "nbs" / "stages").glob("*.ipynb"):
+    stages = sorted((ROOT / "nbs" / "stages").glob("*.ipynb"))
+    assert stages
+    for path in stages:
         call = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
         told = subprocess.run(call, capture_output=True, text=True).stdout
         for name in ("env: str", "nodes: list", "params: dict"):

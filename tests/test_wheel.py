@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-MACHINERY = {"project", "catalog", "pipeline", "lineage", "stage", "engine", "runs", "cli"}
+MACHINERY = {"project", "model_file", "catalog", "pipeline", "lineage", "stage", "engine", "record", "runs", "cli"}
 NODES = {"pre_processing", "data_engineering", "data_science", "metrics"}
 
 
