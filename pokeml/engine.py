@@ -23,7 +23,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from .catalog import whole_file
+from .dataset import whole_file
 
 # %% ../nbs/05_engine.ipynb #ab5e5f08
 def relative(text: str, root: Path) -> str:

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .catalog import whole_file
+from .dataset import whole_file
 from .project import PokemlError, Project, suggest
 
 # %% ../nbs/05a_record.ipynb #3c67325c

@@ -70,7 +70,7 @@ def test_ctrl_c_keeps_the_record_and_leaves_no_process(sample):
     process = sample.start("run")
     wait_for(lambda: waiting(sample))
     interrupt(process)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr and "Go on with: pokeml run" in stderr
     run = record(sample)
     assert run["status"] == "interrupted" and run["stages"][0]["status"] == "interrupted"
@@ -86,7 +86,7 @@ def test_interrupt_before_the_first_cell(sample, moment, told, number):
     process = sample.start("run")
     wait_for(lambda: sample.records() if moment == "kernel" else "pyarrow" in maps(process.pid))
     os.killpg(process.pid, number)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr and told in stderr, stderr
     assert [record(sample)["status"]] == ["interrupted"] if moment == "kernel" else sample.written() == []
     wait_for(lambda: not processes_below(sample.root), 15)
@@ -132,7 +132,7 @@ def test_two_runs_at_once_do_not_meet(sample):
     assert second.returncode == 2 and "Another run is under way in this project" in second.stderr
     assert len(sample.records()) == 1
     interrupt(first)
-    first.communicate(timeout=30)
+    first.communicate(timeout=60)
 
 
 def test_a_stage_in_python_shows_a_mistake_without_our_traceback(sample):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-MACHINERY = {"project", "model_file", "catalog", "pipeline", "lineage", "stage", "engine", "record", "runs", "cli"}
+MACHINERY = {"project", "model_file", "dataset", "catalog", "pipeline", "lineage", "stage_notebook", "stage"}
+MACHINERY |= {"engine", "record", "runs", "cli", "__main__"}
 NODES = {"pre_processing", "data_engineering", "data_science", "metrics"}
 
 
