@@ -91,7 +91,7 @@ class Execution:
             # The kernel leads a process group of its own, so its children are meant as well.
             os.killpg(self.kernel.pid, signal.SIGKILL if kill else signal.SIGINT)
 
-
+# %% ../nbs/05_engine.ipynb #d42d935e
 @dataclass(frozen=True)
 class Failure:
     """Why a notebook did not run to its end.
