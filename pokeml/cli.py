@@ -184,7 +184,7 @@ class _Group(click.Group):
             click.echo("Interrupted; nothing was run.", err=True)
             context.exit(130)
         except (PokemlError, OSError) as error:  # an OSError: a full disk, a folder that cannot be written
-            if context.params.get("debug"):
+            if context.params.get("debug") or isinstance(error, BrokenPipeError):  # `| head` ends the reading, not us
                 raise
             click.echo(f"Error: {error}", err=True)
             context.exit(2 if isinstance(error, PokemlError) else 1)

@@ -70,6 +70,8 @@ class Copy:
             stderr=pipe,
             text=True,
             start_new_session=True,
+            # A test run in the background of a shell ignores SIGINT, and would hand that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def written(self) -> list[str]:
