@@ -223,7 +223,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.project.html_table': ('project.html#html_table', 'pokeml/project.py'),
                                 'pokeml.project.load_config': ('project.html#load_config', 'pokeml/project.py'),
                                 'pokeml.project.make_importable': ('project.html#make_importable', 'pokeml/project.py'),
-                                'pokeml.project.pokeml_version': ('project.html#pokeml_version', 'pokeml/project.py'),
                                 'pokeml.project.read_settings': ('project.html#read_settings', 'pokeml/project.py'),
                                 'pokeml.project.suggest': ('project.html#suggest', 'pokeml/project.py')},
             'pokeml.record': { 'pokeml.record.Run': ('record.html#run', 'pokeml/record.py'),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .project import PokemlError, find_project, pokeml_version
+from .project import PokemlError, find_project
 
 if TYPE_CHECKING:
     from pokeml.record import Run
@@ -287,7 +287,7 @@ def info() -> None:
 
     project = find_project()
     versions = library_versions()
-    click.echo(f"pokeml {pokeml_version()}, Python {versions['python']}")
+    click.echo(f"pokeml {versions['pokeml']}, Python {versions['python']}")
     click.echo(", ".join(f"{name} {versions[name]}" for name in ("papermill", "pandas", "scikit-learn")))
     click.echo(f"root {project.root}, package {project.package}, environment {project.env}")
     for name, pipeline in load_pipelines(project).items():

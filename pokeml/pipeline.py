@@ -146,10 +146,9 @@ def call_node(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(zip(node.outputs, result, strict=True))
 
 # %% ../nbs/02_pipeline.ipynb #760c93eb
-def _order(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    maker = {output: n.name for n in nodes for output in n.outputs}
+def _order(nodes: Sequence[Node], makers: Mapping[str, str]) -> tuple[Node, ...]:
     position = {n.name: i for i, n in enumerate(nodes)}
-    sorter = TopologicalSorter({n.name: {maker[d] for d in n.datasets if d in maker} for n in nodes})
+    sorter = TopologicalSorter({n.name: {makers[d] for d in n.datasets if d in makers} for n in nodes})
     try:
         sorter.prepare()
     except CycleError as error:
@@ -173,6 +172,13 @@ class Pipeline:
     nodes
         Nodes and pipelines.
 
+    Attributes
+    ----------
+    nodes
+        The nodes, in order.
+    makers
+        For each dataset that is written, the name of the node that writes it.
+
     Raises
     ------
     PokemlError
@@ -182,16 +188,16 @@ class Pipeline:
     def __init__(self, nodes: Iterable["Node | Pipeline"]):
         flat = [n for item in nodes for n in (item.nodes if isinstance(item, Pipeline) else [item])]
         names: set[str] = set()
-        writers: dict[str, str] = {}
+        self.makers: dict[str, str] = {}
         for n in flat:
             if n.name in names:
                 raise PokemlError(f"Two nodes are called {n.name}. Give one of them another name.")
             names.add(n.name)
             for output in n.outputs:
-                if output in writers:
-                    raise PokemlError(f"Two nodes write {output}: {writers[output]} and {n.name}. Keep one.")
-                writers[output] = n.name
-        self.nodes = _order(flat)
+                if output in self.makers:
+                    raise PokemlError(f"Two nodes write {output}: {self.makers[output]} and {n.name}. Keep one.")
+                self.makers[output] = n.name
+        self.nodes = _order(flat, self.makers)
 
     def __add__(self, other: "Pipeline") -> "Pipeline":
         return Pipeline([self, other])
@@ -209,7 +215,7 @@ class Pipeline:
 
     def outputs(self) -> set[str]:
         """Name the datasets that the nodes write."""
-        return {output for n in self.nodes for output in n.outputs}
+        return set(self.makers)
 
     def inputs(self) -> set[str]:
         """Name the datasets that the nodes read and none of them writes."""

@@ -6,9 +6,9 @@
 __all__ = ['Plan', 'select', 'check_datasets', 'make_plan', 'carry_out']
 
 # %% ../nbs/06_runs.ipynb #c89383ae
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def check_datasets(stages: Mapping[str, Pipeline], whole: Mapping[str, Pipeline]
     PokemlError
         If one is not in the catalog though it has to be kept, or its file is missing, empty or lacks a column.
     """
-    maker = {o: (name, n.name) for name, p in whole.items() for n in p.nodes for o in n.outputs}
+    maker = {dataset: (name, node) for name, p in whole.items() for dataset, node in p.makers.items()}
     made: set[str] = set()
     for stage, part in stages.items():
         for dataset in sorted(part.inputs()):
@@ -165,8 +165,7 @@ def make_plan(
     check_unused(whole.values(), config)
     parameters: dict[str, Any] = {}
     for part in whole.values():
-        found = check_parameters(part, config)
-        parameters |= {name: found[name] for name in sorted(found)}
+        parameters |= check_parameters(part, config)
     catalog = Catalog(load_config(project, "catalog", env), project)
     check_datasets(stages, whole, catalog)
     used = {p for part in stages.values() for p in part.parameters()}
@@ -192,31 +191,19 @@ def _node_records(nb: Any) -> list[dict[str, Any]]:
 
 def _in_thread(work: Callable[[], Any], stop: Callable[[bool], None]) -> Any:
     """Do `work` in a thread, so that Ctrl-C reaches us and not asyncio: ask it to stop, then make it."""
-    done: dict[str, Any] = {}
-
-    def call() -> None:
-        try:
-            done["result"] = work()
-        except BaseException as error:  # handed on below
-            done["error"] = error
-        ended.set()
-
-    ended = threading.Event()  # Thread.join, interrupted, takes the thread for ended (Python 3.11)
-    threading.Thread(target=call, daemon=True).start()
-    stops = 0
-    deadline = None
-    while not ended.is_set():
-        try:
-            ended.wait(0.2)
-            if deadline and time.monotonic() > deadline:
-                stop(True)
-        except KeyboardInterrupt:
-            stops += 1
-            deadline = time.monotonic() + 10
-            stop(stops > 1)
-    if "error" in done:
-        raise done["error"]
-    return done["result"]
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        stops, deadline = 0, None
+        while not future.done():
+            try:
+                wait([future], timeout=0.2)
+                if deadline and time.monotonic() > deadline:
+                    stop(True)
+            except KeyboardInterrupt:
+                stops += 1
+                deadline = time.monotonic() + 10
+                stop(stops > 1)
+        return future.result()
 
 # %% ../nbs/06_runs.ipynb #69111ec3
 class _Carrier:

@@ -23,7 +23,7 @@ from typing import Any
 
 from .catalog import Catalog
 from .lineage import describe, hash_file
-from .pipeline import Node, Pipeline, call_node
+from .pipeline import PARAMETER, Node, Pipeline, call_node
 from pokeml.project import (
     Config,
     PokemlError,
@@ -45,14 +45,11 @@ def _import_pipeline(project: Project, name: str) -> Pipeline:
         raise
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        where = (
-            f"{error.filename}, line {error.lineno}"
-            if isinstance(error, SyntaxError)
-            else f"{last.filename}, line {last.lineno}"
-        )
-        place = where.replace(f"{project.root}/", "")
+        is_syntax = isinstance(error, SyntaxError) and error.filename
+        at = (error.filename, error.lineno) if is_syntax else (last.filename, last.lineno)
         raise PokemlError(
-            f"The module {module} cannot be imported: {type(error).__name__}: {error} ({place})."
+            f"The module {module} cannot be imported: {type(error).__name__}: {error} "
+            f"({project.show(at[0])}, line {at[1]})."
         ) from error
     if not isinstance(pipeline, Pipeline):
         raise PokemlError(
@@ -139,9 +136,9 @@ def check_parameters(pipeline: Pipeline, config: Config) -> dict[str, Any]:
     found = {}
     for taker in pipeline.nodes:
         for argument, name in taker.inputs.items():
-            if not name.startswith("params:"):
+            if not name.startswith(PARAMETER):
                 continue
-            name = name.removeprefix("params:")
+            name = name.removeprefix(PARAMETER)
             value: Any = config.values
             for part in name.split("."):
                 if not isinstance(value, Mapping) or part not in value:
@@ -247,6 +244,8 @@ def show_node(record: Mapping[str, Any]) -> None:
 
 # %% ../nbs/04_stage.ipynb #a77ce671
 class _Shelf:
+    """Datasets by name: what was made in this process where that is the same as what was saved, else the catalog."""
+
     def __init__(self, catalog: Catalog):
         self.catalog = catalog
         self.memory: dict[str, Any] = {}
@@ -277,8 +276,7 @@ class _Shelf:
     def check_input(self, dataset: str, pipeline: Pipeline) -> None:
         if dataset in self.catalog:
             return self.catalog[dataset].check()
-        if dataset in pipeline.outputs():
-            maker = next(n.name for n in pipeline.nodes if dataset in n.outputs)
+        if maker := pipeline.makers.get(dataset):
             raise PokemlError(
                 f"{dataset} is not in the catalog, so it is not kept between runs: select node {maker} as well."
             )
@@ -380,12 +378,12 @@ class Stage:
         __tracebackhide__ = True
         inputs = {}
         for dataset in node.datasets:
-            if dataset not in self._shelf.memory and dataset in self.pipeline.outputs() and dataset not in self.catalog:
-                maker = next(n.name for n in self.pipeline.nodes if dataset in n.outputs)
+            maker = self.pipeline.makers.get(dataset)
+            if maker and dataset not in self._shelf.memory and dataset not in self.catalog:
                 raise PokemlError(f"Node {node.name} needs {dataset}; run the cell of node {maker} first.")
             inputs[dataset] = self.load(dataset)
             record["inputs"].append(self._shelf.about(dataset, inputs[dataset]))
-        inputs |= {f"params:{p}": copy.deepcopy(self.params[p]) for p in node.parameters}
+        inputs |= {f"{PARAMETER}{p}": copy.deepcopy(self.params[p]) for p in node.parameters}
         with warnings.catch_warnings(record=True) as caught:
             try:
                 values = call_node(node, inputs)

@@ -97,7 +97,8 @@ def check_kernel(path: Path, shown: str) -> None:
     """
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
-    name = json.loads(path.read_text("utf-8")).get("metadata", {}).get("kernelspec", {}).get("name", "")
+    about = json.loads(path.read_text("utf-8")).get("metadata") or {}
+    name = (about.get("kernelspec") or {}).get("name", "")
     try:
         KernelSpecManager().get_kernel_spec(name)
     except NoSuchKernel as error:
@@ -118,14 +119,14 @@ def check_injected(shell: Any) -> None:
     PokemlError
         If there is one.
     """
-    for cell in getattr(shell, "user_ns", {}).get("In", [])[-5:]:
-        if cell.startswith("# Parameters\n"):
-            for name in (n.id for n in _stored(ast.parse(cell))):
-                if name not in STAGE_PARAMETERS and not name.startswith("PAPERMILL_"):
-                    raise PokemlError(
-                        f"papermill was given {name!r}, which a stage does not take. {suggest(name, STAGE_PARAMETERS)} "
-                        "Values of parameters.yml go into params: -y '{params: {name: value}}'"
-                    )
+    history = getattr(shell, "user_ns", {}).get("In", [])
+    injected = next((cell for cell in reversed(history) if cell.startswith("# Parameters\n")), "")
+    for name in (n.id for n in _stored(ast.parse(injected))):
+        if name not in STAGE_PARAMETERS and not name.startswith("PAPERMILL_"):
+            raise PokemlError(
+                f"papermill was given {name!r}, which a stage does not take. {suggest(name, STAGE_PARAMETERS)} "
+                "Values of parameters.yml go into params: -y '{params: {name: value}}'"
+            )
 
 # %% ../nbs/03a_stage_notebook.ipynb #8a3411ec
 def _names(cell: ast.AST) -> tuple[set[str], set[str]]:
@@ -152,9 +153,7 @@ class LeaveOut:
         self.idle = idle
         self.origins: dict[str, set[str]] = {}  # what the names that cells have set come from
 
-    def _why(self, cell: ast.AST) -> tuple[str | None, set[str]]:
-        nodes = nodes_run_by(cell)
-        used, _ = _names(cell)
+    def _why(self, nodes: list[str], used: set[str]) -> tuple[str | None, set[str]]:
         origins = set().union(*(self.origins.get(name, set()) for name in used))
         if lost := sorted(n for n in {*nodes, *origins} if self.idle.get(n) is False):
             return f"node {lost[0]} was not selected, and has made nothing yet", origins | set(nodes)
@@ -167,8 +166,9 @@ class LeaveOut:
 
     def visit(self, cell: ast.AST) -> ast.AST:
         """Give the cell back, or its imports and a line that says why the rest is left out."""
-        why, origins = self._why(cell)
-        self.origins |= dict.fromkeys(_names(cell)[1], origins)
+        used, made = _names(cell)
+        why, origins = self._why(nodes_run_by(cell), used)
+        self.origins |= dict.fromkeys(made, origins)
         if why is None:
             return cell
         imports = [n for n in cell.body if isinstance(n, ast.Import | ast.ImportFrom)]
