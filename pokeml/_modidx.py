@@ -23,6 +23,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'pokeml.cli._quiet': ('cli.html#_quiet', 'pokeml/cli.py'),
                             'pokeml.cli._scores': ('cli.html#_scores', 'pokeml/cli.py'),
                             'pokeml.cli._split_pairs': ('cli.html#_split_pairs', 'pokeml/cli.py'),
+                            'pokeml.cli._take_signals': ('cli.html#_take_signals', 'pokeml/cli.py'),
                             'pokeml.cli.info': ('cli.html#info', 'pokeml/cli.py'),
                             'pokeml.cli.list_runs': ('cli.html#list_runs', 'pokeml/cli.py'),
                             'pokeml.cli.main': ('cli.html#main', 'pokeml/cli.py'),

@@ -196,7 +196,29 @@ class _Group(click.Group):
 def main(debug: bool) -> None:
     """Run machine-learning pipelines that stay notebooks."""
 
-# %% ../nbs/07_cli.ipynb #76543552
+# %% ../nbs/07_cli.ipynb #7f5974b7
+def _take_signals() -> Callable[[], None]:
+    """Let SIGTERM end a run like Ctrl-C, and give a check that ends it where the exception got lost.
+
+    A library written in C may swallow the KeyboardInterrupt that comes while it is imported, as pyarrow does.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job takes no Ctrl-C
+                signal.signal(number, stop)
+    return check
+
+# %% ../nbs/07_cli.ipynb #89eeb386
 @main.command()
 @click.option(
     "-p",
@@ -217,12 +239,12 @@ def main(debug: bool) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but an error.")
 def run(pipelines: list[str], nodes: list[str], env: str | None, params: dict[str, Any], quiet: bool) -> None:
     """Run the pipelines, all or some, as stage notebooks."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended politely is ended like Ctrl-C
+    check_interrupt = _take_signals()
     from pokeml.runs import carry_out, make_plan
 
     project = find_project()
     plan = make_plan(project, pipelines, nodes, env, params)
+    check_interrupt()
     show = _quiet if quiet else _live if sys.stdout.isatty() else _plain
     with show() as watch:
         done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch)

@@ -92,6 +92,25 @@ def test_interrupt_before_the_first_cell(sample, moment, told, number):
     wait_for(lambda: not processes_below(sample.root), 15)
 
 
+def test_an_interrupt_that_a_library_swallows_still_ends_the_run(sample):
+    # pyarrow's compiled part does, now and then
+    sample.write(
+        "sitecustomize.py",
+        "import os, signal, sys\n"
+        "class Swallow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'pyarrow.lib':\n"
+        "            try:\n"
+        "                os.kill(os.getpid(), signal.SIGINT)\n"
+        "            except KeyboardInterrupt:\n"
+        "                pass\n"
+        "sys.meta_path.insert(0, Swallow())\n",
+    )
+    done = sample.pokeml("run")
+    assert done.returncode == 130 and done.stderr == "Interrupted; nothing was run.\n", done.stderr
+    assert sample.written() == []
+
+
 def maps(pid: int) -> str:
     """Tell which libraries a process has loaded, to know how far it is."""
     try:
