@@ -200,7 +200,7 @@ def main(debug: bool) -> None:
 def _take_signals() -> Callable[[], None]:
     """Let SIGTERM end a run like Ctrl-C, and give a check that ends it where the exception got lost.
 
-    A library written in C may swallow the KeyboardInterrupt that comes while it is imported, as pyarrow does.
+    A compiled library may swallow the KeyboardInterrupt that comes while it is imported; seen once, beside pyarrow.
     """
     asked: list[int] = []
 

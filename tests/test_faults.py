@@ -93,7 +93,7 @@ def test_interrupt_before_the_first_cell(sample, moment, told, number):
 
 
 def test_an_interrupt_that_a_library_swallows_still_ends_the_run(sample):
-    # pyarrow's compiled part does, now and then
+    # seen once, while pyarrow was being imported
     sample.write(
         "sitecustomize.py",
         "import os, signal, sys\n"
