@@ -331,13 +331,17 @@ class ModelDataset(Dataset):
 
     def read(self, path: Path) -> Any:
         """Read an estimator; refuse a file that holds a type nobody vouched for."""
+        from skops.io.exceptions import UntrustedTypesFoundException
+
         data = path.read_bytes()
-        if unknown := untrusted_types(data, self.trusted or []):
+        try:
+            return load_model(data, self.trusted or [])
+        except UntrustedTypesFoundException as error:
+            unknown = untrusted_types(data, self.trusted or [])
             raise PokemlError(
                 f"{self} holds types that nobody vouched for: {', '.join(unknown)}. If the file is yours, list them "
                 "under `trusted:` in its entry."
-            )
-        return load_model(data, self.trusted or [])
+            ) from error
 
     def write(self, value: Any, path: Path) -> None:
         """Write an estimator, the same bytes for the same estimator."""

@@ -6,6 +6,7 @@
 __all__ = ['PARAMETER', 'Node', 'node', 'call_node', 'Pipeline', 'mermaid']
 
 # %% ../nbs/02_pipeline.ipynb #9d060ddf
+import heapq
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ class Node:
         The names of what `func` returns, in order.
     name
         The node's name, unique in a project.
+    always_run
+        Whether it runs even where nothing that it declares has changed.
     """
 
     func: Callable[..., Any]
     inputs: Mapping[str, str]
     outputs: tuple[str, ...]
     name: str
+    always_run: bool = False
 
     @property
     def datasets(self) -> list[str]:
@@ -80,6 +84,7 @@ def node(
     inputs: str | Sequence[str] | Mapping[str, str],
     outputs: str | Sequence[str],
     name: str | None = None,
+    always_run: bool = False,
 ) -> Node:
     """Make a node of a function.
 
@@ -93,6 +98,9 @@ def node(
         The name of what `func` returns; a list of names where it returns a tuple.
     name
         The node's name; by default that of the function.
+    always_run
+        Run it every time: because its result is another each time, or comes from what is no input, such as the clock,
+        the network or a file that is not in the catalog.
 
     Raises
     ------
@@ -108,7 +116,7 @@ def node(
     outputs = tuple(outputs)
     if wrong := [o for o in outputs if o.startswith(PARAMETER) or outputs.count(o) > 1]:
         raise PokemlError(f"Node {name} cannot write {wrong[0]}: a parameter is read only, and a name is written once.")
-    return Node(func, _bind(func, inputs, name), outputs, name)
+    return Node(func, _bind(func, inputs, name), outputs, name, always_run)
 
 # %% ../nbs/02_pipeline.ipynb #b4360927
 def call_node(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,13 +163,14 @@ def _order(nodes: Sequence[Node], makers: Mapping[str, str]) -> tuple[Node, ...]
         raise PokemlError(
             f"The nodes go round in a circle: {' → '.join(error.args[1])}. One of them must read another dataset."
         ) from error
-    ordered: list[str] = []
-    ready: list[str] = []
+    ordered: list[Node] = []
+    ready: list[int] = []
     while sorter.is_active():
-        ready = sorted([*ready, *sorter.get_ready()], key=position.__getitem__)
-        ordered.append(ready.pop(0))
-        sorter.done(ordered[-1])
-    return tuple(nodes[position[name]] for name in ordered)
+        for name in sorter.get_ready():
+            heapq.heappush(ready, position[name])
+        ordered.append(nodes[heapq.heappop(ready)])
+        sorter.done(ordered[-1].name)
+    return tuple(ordered)
 
 # %% ../nbs/02_pipeline.ipynb #8141a251
 class Pipeline:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'PokemlError', 'suggest', 'html_table', 'Project', 'read_settings', 'find_project', 'Place', 'Config',
-           'environments', 'load_config', 'make_importable']
+           'read_yaml', 'environments', 'load_config', 'make_importable']
 
 # %% ../nbs/00_project.ipynb #375f0cb0
 import configparser
@@ -12,7 +12,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -66,6 +66,8 @@ class Project:
         Where notebooks, configuration, data and run records lie.
     env
         The environment that is used when none is named.
+    timeout
+        How long a cell of a run may take, in seconds; `None` for as long as it likes.
     """
 
     root: Path
@@ -75,6 +77,7 @@ class Project:
     data: Path
     outputs: Path
     env: str
+    timeout: float | None = None
 
     def path(self, filepath: str | Path) -> Path:
         """Turn a path of the configuration into an absolute one; `data/` means the data folder."""
@@ -90,7 +93,25 @@ class Project:
         return ("data" / path.relative_to(self.data)).as_posix() if path.is_relative_to(self.data) else str(path)
 
 # %% ../nbs/00_project.ipynb #fe5bba53
-SETTINGS = {"package": None, "notebooks": "nbs", "conf": "conf", "data": "data", "outputs": "outputs", "env": "local"}
+SETTINGS = {
+    "package": None,
+    "notebooks": "nbs",
+    "conf": "conf",
+    "data": "data",
+    "outputs": "outputs",
+    "env": "local",
+    "timeout": "",
+}
+
+
+def _seconds(text: str, path: Path) -> float | None:
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise PokemlError(f"{path}: the setting `timeout` is {text!r}, which is no number of seconds.")
+    return seconds or None
 
 
 def read_settings(path: Path) -> Project:
@@ -115,7 +136,13 @@ def read_settings(path: Path) -> Project:
         raise PokemlError(f"{path}: the setting `package` is {given['package']!r}, which is no name of a package.")
     settings = SETTINGS | {key: value for key, value in given.items() if value}
     folders = {key: path.parent / settings[key] for key in ("notebooks", "conf", "data", "outputs")}
-    return Project(root=path.parent, package=settings["package"], env=settings["env"], **folders)
+    return Project(
+        root=path.parent,
+        package=settings["package"],
+        env=settings["env"],
+        timeout=_seconds(settings["timeout"], path),
+        **folders,
+    )
 
 # %% ../nbs/00_project.ipynb #a391da1b
 def _is_root(folder: Path) -> bool:
@@ -192,7 +219,14 @@ def _places(node: Any, file: str, prefix: str = "") -> dict[str, Place]:
     return found
 
 # %% ../nbs/00_project.ipynb #ee3d4e68
-def _read_yaml(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Place]]:
+def read_yaml(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Place]]:
+    """Read a YAML file of names and values, and where each stands.
+
+    Raises
+    ------
+    PokemlError
+        If it does not parse, holds something else, or reads an environment variable.
+    """
     import yaml
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -228,12 +262,12 @@ def _is_hidden(path: Path, below: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(below).parts)
 
 
-def _read_environment(project: Project, env: str, kind: str) -> tuple[dict[str, Any], dict[str, Place]]:
+def _read_environment(project: Project, env: str, kind: str, read: Callable) -> tuple[dict[str, Any], dict[str, Place]]:
     values, places = {}, {}
     folder = project.conf / env
     files = {p for pattern in (f"**/{kind}*.yml", f"**/{kind}*.yaml") for p in folder.glob(pattern)}
     for path in sorted(p for p in files if not _is_hidden(p, project.conf)):
-        more, more_places = _read_yaml(path, project.show(path))
+        more, more_places = read(path, project.show(path))
         for key in more:
             if key in values:
                 raise PokemlError(f"{key!r} is defined twice: in {places[key]}, and in {more_places[key]}. Keep one.")
@@ -268,6 +302,7 @@ def load_config(
     env: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     given: str = "--params",
+    read: Callable[[Path, str], tuple[dict[str, Any], dict[str, Place]]] = read_yaml,
 ) -> Config:
     """Read one kind of configuration: `base`, the environment laid over it, then `overrides`.
 
@@ -283,6 +318,8 @@ def load_config(
         Values that replace those of the files; the name of a nested one is joined by dots.
     given
         What to call the overrides' place.
+    read
+        What reads a file; `read_yaml`, or something that remembers what that found.
 
     Raises
     ------
@@ -290,19 +327,21 @@ def load_config(
         If the environment is unknown, a file does not parse, a key is defined twice in one environment, an override
         is unknown, or a `${…}` cannot be resolved.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     env = env or project.env
     if env not in (known := environments(project)) and env != SETTINGS["env"]:
         raise PokemlError(f"Unknown environment {env!r}. {suggest(env, known)} An environment is a folder of conf/.")
-    values, places = _read_environment(project, "base", kind)
+    values, places = _read_environment(project, "base", kind, read)
     if env != "base":
-        over, over_places = _read_environment(project, env, kind)
+        over, over_places = _read_environment(project, env, kind, read)
         values |= over
         places = {k: p for k, p in places.items() if k.partition(".")[0] not in over} | over_places
     for key, value in (overrides or {}).items():
         _override(values, places, str(key), value, given)
+    if "${" not in repr(values):
+        return Config(values, places)
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
     except OmegaConfBaseException as error:
