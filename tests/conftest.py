@@ -77,7 +77,9 @@ class Copy:
     def written(self) -> list[str]:
         """List the files below the generated data layers and outputs."""
         files = [*(self.root / "data").glob("0[2-9]*/**/*"), *(self.root / "outputs").glob("**/*")]
-        return sorted(str(p.relative_to(self.root)) for p in files if p.is_file())
+        return sorted(
+            str(p.relative_to(self.root)) for p in files if p.is_file() and p.name not in (".lock", ".pokeml.db")
+        )
 
     def records(self) -> list[Path]:
         """List the run records, the oldest first."""

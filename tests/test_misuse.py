@@ -41,7 +41,7 @@ def test_choice(copy, arguments, message):
 
 def test_option_unknown_to_the_command(copy):
     done = copy.pokeml("run", "--piepline", "metrics")
-    assert done.returncode == 2 and "Did you mean '--pipeline'?" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "'--pipeline'" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

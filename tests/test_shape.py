@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from pokeml.graph import load_pipelines
 from pokeml.pipeline import mermaid
 from pokeml.project import find_project
-from pokeml.stage import load_pipelines
 
 NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 NOTEBOOKS = [p for p in NOTEBOOKS if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts)]

@@ -1,0 +1,65 @@
+"""What needs no library of the project imports none."""
+
+import subprocess
+import sys
+
+import pytest
+from toy import Toy
+
+HEAVY = {"pandas", "sklearn", "IPython", "matplotlib", "papermill"}
+WATCH = """\
+import atexit, os, sys
+if os.environ.get("MODULES"):
+    path = os.environ.pop("MODULES")
+    atexit.register(lambda: open(path, "w").write(" ".join(sys.modules)))
+"""
+
+
+def modules(toy: Toy, *arguments: str, **env: str) -> set[str]:
+    """Run pokeml and tell which modules its main process had imported at its end."""
+    toy.write("../lib/sitecustomize.py", WATCH)  # on PYTHONPATH
+    told = toy.root / "modules.txt"
+    done = subprocess.run(
+        toy.command(*arguments),
+        cwd=toy.root,
+        env=toy.env | {"MODULES": str(told)} | env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout, done.stderr
+    return set(told.read_text().split())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Toy:
+    """A project in which everything ran once."""
+    toy = Toy(tmp_path_factory.mktemp("light") / "project")
+    toy.run()
+    return toy
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["info"], ["runs", "list"], ["runs", "show"], ["run", "--dry-run"], ["run"]],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported(done, arguments):
+    found = modules(done, *arguments)
+    assert "pokeml.cli" in found and not HEAVY & found
+
+
+def test_completion(done):
+    found = modules(done, _POKEML_COMPLETE="bash_complete", COMP_WORDS="pokeml ru", COMP_CWORD="1")
+    assert "pokeml.cli" in found and not HEAVY & found
+
+
+def test_info_where_nothing_ran_yet(tmp_path):
+    assert not HEAVY & modules(Toy(tmp_path / "project"), "info")
+
+
+def test_the_watch_sees_what_is_imported(done):
+    modules(done, "--version")
+    told = done.root / "modules.txt"
+    command = [sys.executable, "-c", "import pandas"]
+    subprocess.run(command, cwd=done.root, env=done.env | {"MODULES": str(told)}, check=True)
+    assert HEAVY & set(told.read_text().split()) == {"pandas"}
