@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint lab clean
+.PHONY: help setup run test lint lab bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ $(VENV)/.lab: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[lab]'
 	@touch $@
 
+bench: setup ## Time pokeml beside a script, Kedro and papermill, 15 to 20 minutes (bench/README.md)
+	@$(BIN)/python -m bench.run $(ARGS)
+
 clean: ## Remove what runs have made, and .venv
 	@git clean -fdXq data outputs
-	@rm -rf $(VENV) build
+	@rm -rf $(VENV) .bench build

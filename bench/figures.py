@@ -1,0 +1,257 @@
+"""What is compared, and what each figure should come to."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from .measure import Contender, Trial, environment, run
+from .projects import ROOT, enlarge, kedro_environment, make_chain, make_kedro_project, make_project
+
+ROWS = 1_000_000
+CHAINS = (50, 100, 200, 400)  # stages of five nodes
+ENGINES = ("pokeml", "papermill")
+FORCED = ["pokeml", "run", "--force"]
+
+
+class Place:
+    """The projects that are timed, each made when it is first asked for."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def _copy(self, project: Path, name: str) -> Path:
+        return Path(shutil.copytree(project, self.folder / name))
+
+    @cached_property
+    def project(self) -> Path:
+        """The project, in which nothing has run."""
+        return make_project(self.folder / "project")
+
+    @cached_property
+    def kedro(self) -> Path:
+        """The Kedro project, in which nothing has run."""
+        return make_kedro_project(self.folder / "kedro")
+
+    @cached_property
+    def done(self) -> Path:
+        """The project after a run."""
+        done = self._copy(self.project, "project-done")
+        run(["pokeml", "run"], done, environment(done))
+        return done
+
+    @cached_property
+    def kedro_done(self) -> Path:
+        """The Kedro project after a run."""
+        done = self._copy(self.kedro, "kedro-done")
+        run(["kedro", "run"], done, environment(done, kedro_environment()))
+        return done
+
+    @cached_property
+    def large(self) -> Path:
+        """The project with a raw table of `ROWS` rows, in which nothing has run."""
+        return enlarge(self._copy(self.project, "large"), ROWS)
+
+    @cache  # noqa: B019 - there is one place
+    def chain(self, stages: int) -> Path:
+        """A project of so many stages after a run."""
+        done = make_chain(self.folder / f"chain-{stages}", stages)
+        run(["pokeml", "run"], done, environment(done))
+        return done
+
+    def check_same(self) -> None:
+        """See that the script and Kedro write the datasets that pokeml writes; else the figures say nothing."""
+        script = self._copy(self.project, "script-done")
+        run(["python", "script.py"], script, environment(script))
+        for peer in (script, self.kedro_done):
+            run([sys.executable, ROOT / "bench" / "compare.py", self.done, peer], ROOT, environment(ROOT))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table: a ratio of two contenders or, without `to`, the value of one."""
+
+    name: str
+    title: str
+    of: str
+    to: str | None = None
+    goal: float | None = None  # for the median; None where it is only reported
+    at_most: bool = True  # less is better
+    of_memory: bool = False
+
+    def measured(self, trial: Trial) -> float:
+        """Take from a trial what the figure is about."""
+        return trial.peak_mb if self.of_memory else trial.seconds
+
+    def value(self, trials: Mapping[str, Trial]) -> float:
+        """Take the figure from the trials of a round."""
+        value = self.measured(trials[self.of])
+        return value / self.measured(trials[self.to]) if self.to else value
+
+    def is_met(self, median: float) -> bool | None:
+        """Say whether the goal is met."""
+        if self.goal is None:
+            return None
+        return median <= self.goal if self.at_most else median >= self.goal
+
+
+@dataclass(frozen=True)
+class Group:
+    """Contenders that take turns, and the figures that come of it."""
+
+    name: str
+    contenders: Callable[[Place], list[Contender]]
+    figures: list[Figure]
+    rounds: int = 1  # for one of a group whose commands take longer
+    memory: bool = False  # sampled as well
+    warm_up: bool = True
+    remark: Callable[[Place], str] | None = None
+    profile: str = "pokeml"  # who is looked into if a goal is missed
+
+
+def full(place: Place) -> list[Contender]:
+    """The whole work: in a project where it ran before, and once more where nothing did."""
+    place.check_same()
+    return [
+        Contender("pokeml", FORCED, place.done),
+        Contender("first run", ["pokeml", "run"], place.project),
+        Contender("script", ["python", "script.py"], place.project),
+        Contender("kedro", ["kedro", "run"], place.kedro, prefix=kedro_environment()),
+        Contender("papermill", ["sh", "papermill.sh"], place.project),
+    ]
+
+
+def empty_stage(place: Place) -> list[Contender]:
+    """An empty notebook by papermill's two engines, each warm."""
+    return [Contender(engine, ["python", "empty_stage.py", engine], place.project, reports=True) for engine in ENGINES]
+
+
+def nothing_to_do(place: Place) -> list[Contender]:
+    """A run after a run."""
+    kedro = ["kedro", "run", "--only-missing-outputs"]
+    return [
+        Contender("kedro", kedro, place.kedro_done, fresh=False, prefix=kedro_environment()),
+        Contender("pokeml", ["pokeml", "run"], place.done, fresh=False),
+    ]
+
+
+def version(place: Place) -> list[Contender]:
+    """The start of the command line, in a project."""
+    return [
+        Contender("kedro", ["kedro", "--version"], place.kedro, fresh=False, prefix=kedro_environment()),
+        Contender("pokeml", ["pokeml", "--version"], place.project, fresh=False),
+    ]
+
+
+def one_parameter(place: Place) -> list[Contender]:
+    """Another value of one parameter in each round, 0.25 in the first, and a full run beside it."""
+    return [
+        Contender(
+            "pokeml",
+            lambda number: ["pokeml", "run", "--params", f"test_data_ratio={0.25 + number / 100:.2f}"],
+            place.done,
+            fresh=False,
+        ),
+        Contender("full run", FORCED, place.done),
+    ]
+
+
+def nodes_that_ran(place: Place) -> str:
+    """Name the nodes that the last run with another parameter ran, from its record."""
+    record = json.loads(max((place.done / "outputs" / "runs").glob("*/run.json")).read_text("utf-8"))
+    ran = [n["name"] for s in record["stages"] for n in s["nodes"] if n["status"] == "ran"]
+    return f"nodes that ran: {', '.join(ran)}"
+
+
+def planning(place: Place) -> list[Contender]:
+    """Chains of stages with nothing to do: the whole command, and the planning in it."""
+    runs = [Contender(f"run {n}", ["pokeml", "run"], place.chain(n), fresh=False) for n in CHAINS]
+    plans = [Contender(f"plan {n}", ["python", "plan.py"], place.chain(n), fresh=False, reports=True) for n in CHAINS]
+    return runs + plans
+
+
+def million_rows(place: Place) -> list[Contender]:
+    """The first two stages on a large table."""
+    stages = ["pre_processing", "data_engineering"]
+    return [
+        Contender("pokeml", [*FORCED, "--pipeline", ",".join(stages)], place.large),
+        Contender("script", ["python", "script.py", *stages], place.large),
+    ]
+
+
+MILLION = "`pre_processing` and `data_engineering` on 1,000,000 rows / plain script"
+GROUPS = (
+    Group(
+        "version",
+        version,
+        [Figure("--version, Kedro", "`kedro --version` / `pokeml --version`", "kedro", "pokeml", 4, at_most=False)],
+        rounds=4,
+    ),
+    Group(
+        "empty",
+        empty_stage,
+        [Figure("empty stage, papermill", "an empty stage with its record / papermill's fresh kernel", *ENGINES, 0.1)],
+    ),
+    Group(
+        "full",
+        full,
+        [
+            Figure("full run, script", "full run, all forced / plain script", "pokeml", "script", 1.1),
+            Figure("full run, Kedro", "full run, all forced / `kedro run`", "pokeml", "kedro", 1.0),
+            Figure("first run, script", "first run in a fresh clone / plain script", "first run", "script"),
+            Figure("full run, papermill", "full run, all forced / naive papermill", "pokeml", "papermill", 0.35),
+            Figure(
+                "memory, Kedro", "peak memory of the full run / `kedro run`", "pokeml", "kedro", 1.2, of_memory=True
+            ),
+        ],
+        memory=True,
+    ),
+    Group(
+        "nothing",
+        nothing_to_do,
+        [
+            Figure(
+                "nothing to do, Kedro",
+                "nothing to do: `kedro run --only-missing-outputs` / `pokeml run`",
+                *("kedro", "pokeml", 8),
+                at_most=False,
+            )
+        ],
+        rounds=2,
+    ),
+    Group(
+        "parameter",
+        one_parameter,
+        [
+            Figure(
+                "one parameter, full run", "one parameter changed (`test_data_ratio`) / full run", "pokeml", "full run"
+            )
+        ],
+        remark=nodes_that_ran,
+    ),
+    Group(
+        "planning",
+        planning,
+        [
+            Figure("planning", "planning 200 stages of 5 nodes with nothing to do, s", "plan 200", None, 0.3),
+            Figure("growth", "planning 400 stages / 50 stages (linear: 8)", "plan 400", "plan 50", 8),
+            Figure("planning and all", "`pokeml run` of 200 stages with nothing to do, s", "run 200"),
+        ],
+        profile="run 200",
+    ),
+    Group(
+        "million",
+        million_rows,
+        [
+            Figure("1,000,000 rows, script", f"{MILLION}: time", "pokeml", "script", 1.15),
+            Figure(
+                "memory, 1,000,000 rows, script", f"{MILLION}: peak memory", "pokeml", "script", 1.25, of_memory=True
+            ),
+        ],
+        memory=True,
+        warm_up=False,
+    ),
+)

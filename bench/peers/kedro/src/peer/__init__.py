@@ -1,0 +1,1 @@
+"""The example as a Kedro project, with the node functions of pokeml."""

@@ -1,0 +1,3 @@
+"""Kedro's settings, as its template has them."""
+
+CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}

@@ -1,0 +1,31 @@
+"""A scikit-learn estimator as a skops file, which kedro-datasets has no dataset for."""
+
+from pathlib import Path
+from typing import Any
+
+import skops.io
+from kedro.io import AbstractDataset
+
+TRUSTED = ["numpy.dtype", "sklearn.tree._tree.Tree"]
+
+
+class SkopsDataset(AbstractDataset[Any, Any]):
+    """An estimator in a file that runs no code when it is loaded."""
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None):
+        self.path, self.metadata = Path(filepath), metadata
+
+    def load(self) -> Any:
+        """Read the estimator."""
+        return skops.io.load(self.path, trusted=TRUSTED)
+
+    def save(self, data: Any) -> None:
+        """Write the estimator."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        skops.io.dump(data, self.path)
+
+    def _exists(self) -> bool:
+        return self.path.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.path)}
