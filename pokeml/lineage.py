@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ def version_of(library: str, project: Project, store: Store) -> tuple[str, str]:
     -------
     tuple
         For `sklearn`, `("scikit-learn", "1.9.1")`. For a module that is in no distribution, its name and the
-        fingerprint of its file.
+        fingerprint of its files.
     """
 
     def find_out() -> list[str]:
@@ -47,14 +48,18 @@ def version_of(library: str, project: Project, store: Store) -> tuple[str, str]:
         from importlib.util import find_spec
 
         if name := _distribution(library):
-            return [name, metadata.version(name)]
+            return [name, metadata.version(name), []]
         spec = find_spec(library)
-        is_file = spec is not None and spec.origin and os.path.isfile(spec.origin)
-        return [library, store.fingerprint(Path(spec.origin)) if is_file else "?"]
+        folders = list((spec and spec.submodule_search_locations) or [])
+        return [library, "?", folders or [spec.origin] * bool(spec and spec.has_location)]
 
     # Whatever is installed or removed changes the folder's time.
     places = [(place, os.stat(place).st_mtime_ns) for place in sys.path if place and os.path.isdir(place)]
-    return tuple(store.remember("version", library, hash_json(places), find_out))
+    name, version, own = store.remember("version", library, hash_json(places), find_out)
+    if own:  # nobody gives it a new version when it is edited
+        files = [file for place in map(Path, own) for file in (sorted(place.rglob("*.py")) or [place])]
+        version = hash_json([store.fingerprint(file) for file in files])
+    return name, version
 
 # %% ../nbs/03_lineage.ipynb #9a211e30
 def unit_of(function: str) -> str:
@@ -281,8 +286,9 @@ class Lineage:
         return notebook_of(f"{module}.py", self.project)
 
     def note_unsaved(self, node: Node, made_from: Mapping[str, Any]) -> None:
-        """Note what the outputs that are not saved are made from."""
-        self._unsaved |= {o: hash_json([made_from, o]) for o in node.outputs if o not in self.catalog}
+        """Note what the outputs that are not saved are made from; of a node that always runs, that they are new."""
+        when = time.time_ns() if node.always_run else None
+        self._unsaved |= {o: hash_json([made_from, o, when]) for o in node.outputs if o not in self.catalog}
 
     def record(self, node: Node, made_from: Mapping[str, Any], run: str | None) -> None:
         """Keep what a node's outputs, as they are now, were made from."""

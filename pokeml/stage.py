@@ -272,6 +272,7 @@ class Stage:
         start = time.perf_counter()
         # In a run, the run holds the lock.
         with nullcontext() if self._run else project_lock(self.project, wait=True):
+            self._lineage.store.refresh()
             try:
                 values = self._outputs(node, record, force)
                 record["outputs"] = [self._shelf.about(o, value) for o, value in values.items()]

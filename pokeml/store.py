@@ -51,14 +51,14 @@ class Store:
     Raises
     ------
     PokemlError
-        If the file is there and cannot be read.
+        Here and later, if the file is there and cannot be read, or cannot be written any more.
     """
 
     def __init__(self, path: Path | None):
-        self._lock = threading.RLock()
+        self._path, self._lock = path, threading.RLock()
         self._new: dict[str, tuple] = {}
         self._kinds: dict[str, dict[str, tuple[str, str]]] = {}
-        try:
+        with self._safely():
             self._db = sqlite3.connect(path or ":memory:", timeout=60, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA synchronous = NORMAL")
             if self._db.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
@@ -75,8 +75,18 @@ class Store:
             )
             self._version = self._db.execute("PRAGMA data_version").fetchone()[0]
             self._files = {path: tuple(known) for path, *known in self._db.execute("SELECT * FROM files")}
-        except sqlite3.DatabaseError as error:
-            raise PokemlError(f"{path} cannot be read: {error}. Remove it; the next run makes a new one.") from error
+
+    @contextmanager
+    def _safely(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.OperationalError as error:  # the disk is full, say
+                raise PokemlError(f"{self._path} cannot be written: {error}.") from error
+            except sqlite3.DatabaseError as error:
+                raise PokemlError(
+                    f"{self._path} cannot be read: {error}. Remove it; the next run makes a new one."
+                ) from error
 
     def fingerprint(self, path: Path) -> str | None:
         """Return the XXH3-128 of a file's bytes; `None` if there is no file."""
@@ -98,7 +108,7 @@ class Store:
 
     def save(self) -> None:
         """Write the fingerprints that are new."""
-        with self._lock:
+        with self._safely():
             if self._new:
                 self._db.execute("BEGIN IMMEDIATE")
                 self._db.executemany(
@@ -110,7 +120,7 @@ class Store:
 
     def get(self, kind: str, subject: str) -> tuple[str, Any] | None:
         """Return the key and the value that were put under this kind and subject last."""
-        with self._lock:
+        with self._safely():
             if kind not in self._kinds:
                 rows = self._db.execute("SELECT subject, key, value FROM rows WHERE kind = ?", (kind,))
                 self._kinds[kind] = {subject: (key, value) for subject, key, value in rows}
@@ -120,7 +130,7 @@ class Store:
     def put(self, kind: str, subject: str, key: str, value: Any) -> None:
         """Keep a value of JSON's types, in place of what was there."""
         text = json.dumps(value)
-        with self._lock:
+        with self._safely():
             self._db.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", (kind, subject, key, text))
             if kind in self._kinds:
                 self._kinds[kind][subject] = (key, text)
@@ -135,7 +145,7 @@ class Store:
 
     def refresh(self) -> None:
         """Forget what was read if another process has put something since."""
-        with self._lock:
+        with self._safely():
             version = self._db.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
                 self._kinds, self._version = {}, version

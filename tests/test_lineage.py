@@ -181,16 +181,18 @@ EDITS = [
         why="function report changed",
     ),
     Edit(
-        "another input",
-        swap(
-            SECOND,
-            '"words", "label"',
-            '"report0", "label"',
-        ),
-        "",
-        why="",
+        "input renamed",
+        both(swap(SECOND, '"words", "label"', '"motto", "label"'), swap(CATALOG, "words:", "motto:")),
+        "scale label",
+        why="its inputs or outputs are named anew",
     ),
     Edit("always_run", swap(SECOND, '"label"),', '"label", always_run=True),'), "scale label", why="always runs"),
+    Edit(
+        "always_run, not saved",
+        swap(SECOND, '"scaled"),', '"scaled", always_run=True),'),
+        "scale total",
+        why="total: input scaled changed",
+    ),
     # Parameters
     Edit(
         "parameter",
@@ -266,7 +268,6 @@ EDITS = [
     Edit("--force", nothing, ALL, why="forced", arguments=["--force"]),
     Edit("--force NODE", nothing, "scale label", why="label: forced", arguments=["--force", "label"]),
 ]
-EDITS = [e for e in EDITS if e.name != "another input"]
 
 
 @pytest.fixture(scope="session")
