@@ -53,9 +53,10 @@ def version_of(library: str, project: Project, store: Store) -> tuple[str, str]:
         folders = list((spec and spec.submodule_search_locations) or [])
         return [library, "?", folders or [spec.origin] * bool(spec and spec.has_location)]
 
-    # Whatever is installed or removed changes the folder's time.
-    places = [(place, os.stat(place).st_mtime_ns) for place in sys.path if place and os.path.isdir(place)]
-    name, version, own = store.remember("version", library, hash_json(places), find_out)
+    # Whatever is installed or removed changes the folder's time. A notebook's process has other folders than a run's.
+    folders = [place for place in sys.path if place and os.path.isdir(place)]
+    times = hash_json([os.stat(place).st_mtime_ns for place in folders])
+    name, version, own = store.remember("version", f"{library} in {hash_json(folders)}", times, find_out)
     if own:  # nobody gives it a new version when it is edited
         files = [file for place in map(Path, own) for file in (sorted(place.rglob("*.py")) or [place])]
         version = hash_json([store.fingerprint(file) for file in files])
