@@ -7,7 +7,7 @@ __all__ = ['TRUSTED_TYPES', 'repeatable_skops', 'dump_model', 'untrusted_types',
 
 # %% ../nbs/00a_model_file.ipynb #4c7eb35d
 import io
-import json
+import re
 import zipfile
 from collections.abc import Iterable
 from typing import Any
@@ -31,21 +31,10 @@ def _own_bytes(member: bytes) -> bytes:
     np.save(buffer, clean, allow_pickle=False)
     return buffer.getvalue()
 
-
-def _renumber(state: Any, numbers: dict[int, int]) -> None:
-    """Replace the memory addresses in a skops schema by the order in which they first appear, in place."""
-    if isinstance(state, dict):
-        if "__id__" in state:
-            state["__id__"] = numbers.setdefault(state["__id__"], len(numbers))
-        if isinstance(state.get("file"), str):
-            stem, _, suffix = state["file"].rpartition(".")
-            state["file"] = (
-                f"{numbers.setdefault(int(stem), len(numbers))}.{suffix}" if stem.isdigit() else state["file"]
-            )
-    for value in state.values() if isinstance(state, dict) else state if isinstance(state, list) else ():
-        _renumber(value, numbers)
-
 # %% ../nbs/00a_model_file.ipynb #6d9e92bc
+_ADDRESS = re.compile(r'("__id__": |"file": ")(\d+)')  # keys of the schema: in a text, the quotes would be escaped
+
+
 def repeatable_skops(data: bytes) -> bytes:
     """Write a skops file anew so that equal models give equal bytes.
 
@@ -54,21 +43,19 @@ def repeatable_skops(data: bytes) -> bytes:
     data
         What `skops.io.dumps` returned.
     """
-    members = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        schema = json.loads(archive.read("schema.json"))
-        numbers: dict[int, int] = {}
-        _renumber(schema, numbers)
-        for name in archive.namelist():
-            stem, _, suffix = name.rpartition(".")
-            if name != "schema.json":
-                new = f"{numbers[int(stem)]}.{suffix}" if stem.isdigit() else name
-                members[new] = _own_bytes(archive.read(name)) if suffix == "npy" else archive.read(name)
-    members["schema.json"] = json.dumps(schema).encode()
+    numbers: dict[str, str] = {}  # of each address, in the order in which they first appear
+
+    def number(found: re.Match) -> str:
+        return found[1] + numbers.setdefault(found[2], str(len(numbers)))
+
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(members):
-            archive.writestr(zipfile.ZipInfo(name), members[name], zipfile.ZIP_DEFLATED)  # ZipInfo: 1980, always
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        schema = _ADDRESS.sub(number, old.read("schema.json").decode())
+        for name in old.namelist():
+            stem, dot, suffix = name.rpartition(".")
+            member = schema if name == "schema.json" else old.read(name)
+            info = zipfile.ZipInfo(f"{numbers.get(stem, stem)}{dot}{suffix}")  # of 1980, always
+            new.writestr(info, _own_bytes(member) if suffix == "npy" else member, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 # %% ../nbs/00a_model_file.ipynb #bbde75b2
