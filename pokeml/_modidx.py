@@ -474,7 +474,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'pokeml.warm._be_forked': ('warm.html#_be_forked', 'pokeml/warm.py'),
                              'pokeml.warm._become_stage': ('warm.html#_become_stage', 'pokeml/warm.py'),
                              'pokeml.warm._handle': ('warm.html#_handle', 'pokeml/warm.py'),
-                             'pokeml.warm._limit_threads': ('warm.html#_limit_threads', 'pokeml/warm.py'),
                              'pokeml.warm._open_streams': ('warm.html#_open_streams', 'pokeml/warm.py'),
                              'pokeml.warm._run_kernel': ('warm.html#_run_kernel', 'pokeml/warm.py'),
                              'pokeml.warm.make_kernel': ('warm.html#make_kernel', 'pokeml/warm.py'),

@@ -287,10 +287,9 @@ class _WarmNotebookClient(_Client):
         """Fork a kernel for the block."""
         folder = self.resources.get("metadata", {}).get("path") or os.getcwd()
         helper = the_helper()
-        if execution:
-            helper.preload(execution.preload)
+        needs = execution.preload if execution else ()
         env = {**env, "JPY_PARENT_PID": str(os.getpid())}
-        self.process, *pipes = helper.fork(folder, env, lambda: bool(execution and execution.stopped))
+        self.process, *pipes = helper.fork(folder, env, needs, lambda: bool(execution and execution.stopped))
         if execution:
             helper.preload(execution.preload_next)
         self.km = SimpleNamespace(interrupt_kernel=self.process.interrupt)

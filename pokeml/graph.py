@@ -20,7 +20,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from .helper import in_helper, the_helper
+from .helper import in_helper
 from .in_step import package_folder, read_notebook
 from .pipeline import PARAMETER, Node, Pipeline
 from .project import Config, PokemlError, Project, find_project, load_config, make_importable, suggest
@@ -307,9 +307,8 @@ def read_graph(project: Project, store: Store) -> Graph:
 
 
 def _in_helper(project: Project, function: str, **arguments: Any) -> Any:
-    if hasattr(os, "fork"):
-        the_helper().preload(libraries(project, pipeline_names(project)))
-    return in_helper(f"pokeml.graph:{function}", root=str(project.root), **arguments)
+    needs = libraries(project, pipeline_names(project))
+    return in_helper(f"pokeml.graph:{function}", needs, root=str(project.root), **arguments)
 
 
 def checked_values(

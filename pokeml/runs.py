@@ -9,10 +9,9 @@ __all__ = ['Plan', 'select', 'check_datasets', 'make_plan', 'thread_limits', 'ca
 import contextlib
 import json
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from typing import Any
 from .catalog import Catalog
 from .dataset import MetricsDataset
 from .graph import checked_values, libraries, read_graph
-from .helper import HelperGone, close_helper, the_helper
+from .helper import HelperGone, close_helper, the_helper, without
 from .in_step import all_notebooks, check_in_step, package_folder
 from .lineage import Lineage
 from .pipeline import Pipeline
@@ -324,7 +323,7 @@ class _Carrier:
             with self.lock:
                 self.watch(self.run)
             return True
-        with _without("pyarrow.fs"):
+        with without("pyarrow.fs"):  # papermill imports it for Hadoop's files, which takes 0.1 s and 40 MB
             from pokeml.engine import Execution, execute
 
         stage.why = verdict.reasons
@@ -397,18 +396,6 @@ class _Carrier:
         """Note why a stage did not complete; of several, the first is what the run says."""
         error = {"stage": stage.name, "node": node, "cell": None, "kind": "", "message": "", "hint": ""}
         self.run.error = self.run.error or error | about | {"notebook": stage.executed}
-
-
-@contextlib.contextmanager
-def _without(module: str) -> Iterator[None]:
-    """Let a module seem not to be there: papermill imports it for Hadoop's files, which takes 0.1 s and 40 MB."""
-    hidden = {module: None} if module not in sys.modules else {}
-    sys.modules.update(hidden)
-    try:
-        yield
-    finally:
-        for name in hidden:
-            sys.modules.pop(name, None)
 
 
 def thread_limits(jobs: int) -> dict[str, str]:

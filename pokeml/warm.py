@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ from typing import Any
 from jupyter_client.jsonutil import extract_dates, json_clean, json_default
 from jupyter_client.session import Session
 
-from .helper import signal_group
+from .helper import signal_group, without
 from .project import PokemlError
 
 # %% ../nbs/04a_warm.ipynb #3a9d1eff
@@ -104,8 +105,9 @@ async def open_reader(pipe: int) -> asyncio.StreamReader:
 def make_kernel() -> Any:
     """Make ipykernel's kernel, ready to be forked: no thread, no socket, no history file."""
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
-    from ipykernel.ipkernel import IPythonKernel
-    from ipykernel.kernelapp import IPKernelApp
+    with without("debugpy"):  # it takes as long to import as the rest, and could not be reached
+        from ipykernel.ipkernel import IPythonKernel
+        from ipykernel.kernelapp import IPKernelApp
     from IPython.core.application import BaseIPythonApplication
 
     # ipykernel's application, for the user's profile; its own `initialize` would open sockets.
@@ -254,6 +256,7 @@ def _be_forked(kernel: Any, request: Mapping[str, Any], pipes: Sequence[int]) ->
     """Do what a fork of the helper is for, and end; it never comes back."""
     status = 1
     try:
+        gc.enable()
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -276,18 +279,20 @@ def serve(control: int) -> None:
     Parameters
     ----------
     control
-        The file descriptor of a socket. Requests and answers are a line of JSON each: `{"import": [modules]}`;
-        `{"folder": …, "env": {…}}` for a kernel, with the descriptors of two pipes, or `{"call": …, "arguments": {…}}`
-        with that of one, answered by `{"pid": …}`; and `{"ended": pid, "status": exit code, or minus the signal}`.
-        When the other side is gone, the helper kills what it has forked, and ends.
+        The file descriptor of a socket. Requests and answers are a line of JSON each: `{"import": [modules]}`, for when
+        there is nothing else to do; `{"folder": …, "env": {…}, "needs": [modules]}` for a kernel, with the descriptors
+        of two pipes, or `{"call": …, "arguments": {…}, "needs": …}` with that of one, answered by `{"pid": …}`; and
+        `{"ended": pid, "status": exit code, or minus the signal}`. When the other side is gone, the helper kills what
+        it has forked, and ends.
     """
+    gc.disable()  # what is imported stays
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     waker, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)  # a handler is needed, or there is no waking
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     kernel = make_kernel()
-    connection, alive = socket.socket(fileno=control), set()
+    connection, alive, wanted = socket.socket(fileno=control), set(), deque()
     rest = b""
 
     def tell_ended() -> None:
@@ -296,14 +301,19 @@ def serve(control: int) -> None:
             told = {"ended": ended[0], "status": os.waitstatus_to_exitcode(ended[1])}
             connection.sendall(json.dumps(told).encode() + b"\n")
 
+    def preload(name: str) -> None:
+        # A notebook that needs it will tell what is wrong with it, in the cell that imports it. pytest is what
+        # scikit-learn's own tests would like, and skops imports those.
+        with contextlib.suppress(BaseException), without("pytest", "_pytest"):
+            importlib.import_module(name)
+        tell_ended()
+
     def handle(request: Mapping[str, Any], pipes: Sequence[int]) -> None:
-        for name in request.get("import", []):
-            # A notebook that needs it will tell what is wrong with it, in the cell that imports it.
-            with contextlib.suppress(BaseException):
-                importlib.import_module(name)
-            tell_ended()
         if "import" in request:
+            wanted.extend(request["import"])
             return
+        for name in request["needs"]:
+            preload(name)
         gc.freeze()  # a fork shares the libraries' pages as long as it does not count their objects
         if (pid := os.fork()) == 0:
             connection.close()
@@ -316,7 +326,7 @@ def serve(control: int) -> None:
 
     with contextlib.suppress(ConnectionError):  # the other side is gone while it was being told something
         while True:
-            ready, _, _ = select.select([connection, waker], [], [])
+            ready, _, _ = select.select([connection, waker], [], [], 0 if wanted else None)
             if waker in ready:
                 os.read(waker, 4096)
                 tell_ended()
@@ -327,6 +337,8 @@ def serve(control: int) -> None:
                 *lines, rest = (rest + data).split(b"\n")
                 for request in map(json.loads, lines):
                     handle(request, pipes)
+            elif wanted:
+                preload(wanted.popleft())
     for pid in alive:
         signal_group(pid, signal.SIGKILL)
     os._exit(0)

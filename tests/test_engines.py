@@ -209,7 +209,7 @@ def helper(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(profile))
         close_helper()
-        the_helper().preload(PRELOADED)
+        the_helper().call("os:getpid", PRELOADED)
         yield
         close_helper()
 
@@ -444,9 +444,8 @@ def test_a_helper_that_crashes_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "crashes.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     close_helper()
-    the_helper().preload(["crashes"])
     nbformat.write(notebook("6 * 7"), tmp_path / "in.ipynb")
-    execution = Execution(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, tmp_path)
+    execution = Execution(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, tmp_path, preload=["crashes"])
     nb, failure = execute(execution)
     close_helper()
     assert failure is None and execution.engine == "papermill" and "42" in str(nb.cells[0].outputs)
