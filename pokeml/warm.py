@@ -225,8 +225,14 @@ def _run_kernel(kernel: Any, requests: int, replies: int) -> None:
 def _become_stage(kernel: Any, stage: Mapping[str, Any], requests: int, replies: int) -> None:
     """Make of a fork of the helper the process of one notebook, and run it."""
     os.chdir(stage["folder"])
+    before = os.environ.get("OMP_NUM_THREADS")
     os.environ.clear()
     os.environ.update(stage["env"])
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and threads != before:  # the libraries that are there already have read it on import
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(int(threads))
     shell = kernel.shell
     shell.init_environment()
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")

@@ -19,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from pokeml.engine import Execution, can_be_warm, execute
 from pokeml.helper import close_helper, the_helper
+from pokeml.runs import thread_limits
 
 ENGINES = ("pokeml", "papermill")
 PRELOADED = ["joblib", "matplotlib.pyplot", "numpy", "pandas", "tqdm"]
@@ -296,6 +297,13 @@ def run(folder: Path, engine: str, nb: nbformat.NotebookNode, **options) -> tupl
     wait_for(lambda: not processes_below(folder), 5)
     assert execution.engine == engine
     return failure, shown(nbformat.read(folder / "out.ipynb", 4), folder)
+
+
+def test_the_threads_of_libraries_are_limited(tmp_path):
+    # In a fork they are there already, and have read the environment of the helper.
+    nb = notebook("import numpy, threadpoolctl; [pool['num_threads'] for pool in threadpoolctl.threadpool_info()]")
+    for _, cells in side_by_side(lambda engine: run(tmp_path, engine, nb, env=thread_limits(os.cpu_count()))):
+        assert cells[0]["seen"][2][0]["data"]["text/plain"] == "[1]"
 
 
 FAULTS = {  # a kernel that dies at once may take what it has not sent yet with it, the number of the cell included
