@@ -406,6 +406,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'pokeml.stage._Shelf.load': ('stage.html#_shelf.load', 'pokeml/stage.py'),
                               'pokeml.stage._Shelf.save': ('stage.html#_shelf.save', 'pokeml/stage.py'),
                               'pokeml.stage._as_yaml': ('stage.html#_as_yaml', 'pokeml/stage.py'),
+                              'pokeml.stage._is_table': ('stage.html#_is_table', 'pokeml/stage.py'),
                               'pokeml.stage._own': ('stage.html#_own', 'pokeml/stage.py'),
                               'pokeml.stage._shell': ('stage.html#_shell', 'pokeml/stage.py'),
                               'pokeml.stage._size': ('stage.html#_size', 'pokeml/stage.py'),

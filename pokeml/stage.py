@@ -13,6 +13,7 @@ import re
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from html import escape
@@ -29,11 +30,14 @@ from .stage_notebook import LeaveOut, check_injected
 from .store import open_store, project_lock
 
 # %% ../nbs/04_stage.ipynb #43d7d569
+def _is_table(value: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series)
+
+
 def _own(value: Any) -> Any:
     """Give a copy that can be changed without changing `value`; of a pandas table it costs nothing (copy-on-write)."""
-    pandas = sys.modules.get("pandas")
-    is_table = pandas is not None and isinstance(value, pandas.DataFrame | pandas.Series)
-    return value.copy(deep=False) if is_table else copy.deepcopy(value)
+    return value.copy(deep=False) if _is_table(value) else copy.deepcopy(value)
 
 
 def _as_yaml(value: Any) -> str:
@@ -102,10 +106,11 @@ def show_node(record: Mapping[str, Any]) -> None:
 
 # %% ../nbs/04_stage.ipynb #3beb0111
 class _Shelf:
-    """Datasets by name: what was made in this process where that is the same as what was saved, else the catalog."""
+    """A pipeline's datasets by name: what was made or read in this process where it is as saved, else the catalog."""
 
-    def __init__(self, lineage: Lineage):
+    def __init__(self, lineage: Lineage, pipeline: Pipeline):
         self.lineage, self.catalog = lineage, lineage.catalog
+        self.readers = Counter(d for n in pipeline.nodes for d in n.datasets)
         self.memory: dict[str, tuple[str | None, Any]] = {}
 
     def load(self, dataset: str) -> Any:
@@ -113,15 +118,19 @@ class _Shelf:
         fingerprint, value = self.memory.get(dataset, (None, None))
         if dataset in self.memory and (dataset not in self.catalog or fingerprint == self.lineage.fingerprint(dataset)):
             return _own(value)
-        return self.catalog.load(dataset)
+        fingerprint = self.lineage.fingerprint(dataset)  # taken before, so that a change while it is read is noticed
+        value = self.catalog.load(dataset)
+        if self.readers[dataset] > 1 and _is_table(value):
+            self.memory[dataset] = (fingerprint, _own(value))
+        return value
 
-    def save(self, dataset: str, value: Any, keep: bool) -> None:
+    def save(self, dataset: str, value: Any) -> None:
         """Save what the catalog knows; keep in memory what is read again, unless loading gives something else."""
         __tracebackhide__ = True
         kept = dataset in self.catalog
         if kept:
             self.catalog.save(dataset, value)
-        if keep and (not kept or self.catalog[dataset].exact):
+        if self.readers[dataset] and (not kept or self.catalog[dataset].exact):
             self.memory[dataset] = (self.lineage.fingerprint(dataset) if kept else None, _own(value))
 
     def about(self, dataset: str, value: Any) -> dict[str, Any]:
@@ -229,7 +238,7 @@ class Stage:
         self._functions = {n.name: function_of(n, self.project.package, name) for n in self.pipeline.nodes}
         for function in self._functions.values():  # the code as it was imported, whatever is edited from now on
             self._lineage.sources.closure(unit_of(function))
-        self._shelf = _Shelf(self._lineage)
+        self._shelf = _Shelf(self._lineage, self.pipeline)
         for dataset in sorted(self.selected.inputs()):
             self._shelf.check_input(dataset, self.pipeline)
         idle = {n.name: self._shelf.can_load(n) for n in self.pipeline.nodes if n not in self.selected.nodes}
@@ -327,9 +336,8 @@ class Stage:
                 "Put it into the catalog and the node's inputs, or mark the node with always_run=True."
                 for path in read
             ]
-        read_later = {d for n in self.pipeline.nodes for d in n.datasets}
         for dataset, value in values.items():
-            self._shelf.save(dataset, value, keep=dataset in read_later)
+            self._shelf.save(dataset, value)
         return values
 
     def __repr__(self) -> str:
