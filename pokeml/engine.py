@@ -87,6 +87,8 @@ class Execution:
     preload, preload_next
         The libraries that the helper imports before it forks the notebook's kernel, and those that it imports for
         others while this one runs.
+    is_last
+        Whether no other will want a kernel of this helper, so that it can give its memory back.
     imported
         Afterwards, what the notebook has imported beside them, if it was run by `pokeml`.
     stopped
@@ -103,6 +105,7 @@ class Execution:
     engine: str = "pokeml"
     preload: Sequence[str] = ()
     preload_next: Sequence[str] = ()
+    is_last: bool = False
     imported: list[str] = field(default_factory=list)
     kernel: subprocess.Popen | Forked | None = field(default=None, repr=False)
     nb: nbformat.NotebookNode | None = field(default=None, repr=False)
@@ -290,7 +293,9 @@ class _WarmNotebookClient(_Client):
         needs = execution.preload if execution else ()
         env = {**env, "JPY_PARENT_PID": str(os.getpid())}
         self.process, *pipes = helper.fork(folder, env, needs, lambda: bool(execution and execution.stopped))
-        if execution:
+        if execution and execution.is_last:
+            helper.rest()
+        elif execution:
             helper.preload(execution.preload_next)
         self.km = SimpleNamespace(interrupt_kernel=self.process.interrupt)
         self.kc = WarmClient(self.process, *pipes)

@@ -329,6 +329,8 @@ class _Carrier:
         stage.why = verdict.reasons
         nodes = [] if len(part.nodes) == len(whole.nodes) else [n.name for n in part.nodes]
 
+        waiting = [s.name for s in self.run.stages if s.status == "waiting" and s is not stage]
+
         def on_cell(cell: int, cells: int, source: str) -> None:
             stage.cell, stage.cells = cell + 1, cells
             stage.node = next(iter(nodes_run_by(source)), stage.node)
@@ -346,7 +348,8 @@ class _Carrier:
             | (thread_limits(self.jobs) if self.jobs > 1 else {}),
             engine=self.engine,
             preload=self.imports(stage.name),
-            preload_next=[m for s in self.run.stages if s.status == "waiting" for m in self.imports(s.name)],
+            preload_next=[m for name in waiting for m in self.imports(name)],
+            is_last=not waiting and self.jobs == 1,
         )
         self.executions.append(execution)
         if self.stopped:

@@ -17,7 +17,6 @@ import json
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import tempfile
@@ -32,7 +31,7 @@ from typing import Any
 from jupyter_client.jsonutil import extract_dates, json_clean, json_default
 from jupyter_client.session import Session
 
-from .helper import signal_group, without
+from .helper import Watch, without
 from .project import PokemlError
 
 # %% ../nbs/04a_warm.ipynb #3a9d1eff
@@ -287,64 +286,42 @@ def serve(control: int) -> None:
     control
         The file descriptor of a socket. Requests and answers are a line of JSON each: `{"import": [modules]}`, for when
         there is nothing else to do; `{"folder": …, "env": {…}, "needs": [modules]}` for a kernel, with the descriptors
-        of two pipes, or `{"call": …, "arguments": {…}, "needs": …}` with that of one, answered by `{"pid": …}`; and
-        `{"ended": pid, "status": exit code, or minus the signal}`. When the other side is gone, the helper kills what
-        it has forked, and ends.
+        of two pipes, or `{"call": …, "arguments": {…}, "needs": …}` with that of one, answered by `{"pid": …}`;
+        `{"ended": pid, "status": exit code, or minus the signal}`; and `{"rest": true}` to give the memory back. When
+        the other side is gone, the helper kills what it has forked, and ends.
     """
     gc.disable()  # what is imported stays
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    waker, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)  # a handler is needed, or there is no waking
-    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    watch, wanted = Watch(control), deque()
     kernel = make_kernel()
-    connection, alive, wanted = socket.socket(fileno=control), set(), deque()
-    rest = b""
-
-    def tell_ended() -> None:
-        while alive and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            alive.discard(ended[0])
-            told = {"ended": ended[0], "status": os.waitstatus_to_exitcode(ended[1])}
-            connection.sendall(json.dumps(told).encode() + b"\n")
 
     def preload(name: str) -> None:
         # A notebook that needs it will tell what is wrong with it, in the cell that imports it. pytest is what
         # scikit-learn's own tests would like, and skops imports those.
         with contextlib.suppress(BaseException), without("pytest", "_pytest"):
             importlib.import_module(name)
-        tell_ended()
+        watch.tell_ended()
+
+    def preload_next() -> bool:
+        if wanted:
+            preload(wanted.popleft())
+        return bool(wanted)
 
     def handle(request: Mapping[str, Any], pipes: Sequence[int]) -> None:
         if "import" in request:
             wanted.extend(request["import"])
             return
+        if "rest" in request:
+            watch.start_anew()
         for name in request["needs"]:
             preload(name)
         gc.freeze()  # a fork shares the libraries' pages as long as it does not count their objects
         if (pid := os.fork()) == 0:
-            connection.close()
+            watch.connection.close()
             _be_forked(kernel, request, pipes)
         os.setpgid(pid, pid)  # here as well, or the first signal to the group may come too early
-        alive.add(pid)
+        watch.alive.add(pid)
         for pipe in pipes:
             os.close(pipe)
-        connection.sendall(json.dumps({"pid": pid}).encode() + b"\n")
+        watch.tell(pid=pid)
 
-    with contextlib.suppress(ConnectionError):  # the other side is gone while it was being told something
-        while True:
-            ready, _, _ = select.select([connection, waker], [], [], 0 if wanted else None)
-            if waker in ready:
-                os.read(waker, 4096)
-                tell_ended()
-            if connection in ready:
-                data, pipes, _, _ = socket.recv_fds(connection, 2**20, 2)
-                if not data:
-                    break
-                *lines, rest = (rest + data).split(b"\n")
-                for request in map(json.loads, lines):
-                    handle(request, pipes)
-            elif wanted:
-                preload(wanted.popleft())
-    for pid in alive:
-        signal_group(pid, signal.SIGKILL)
-    os._exit(0)
+    watch.go_on(handle, preload_next)
