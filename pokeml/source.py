@@ -247,8 +247,8 @@ class _Statement:
         self.imports = [found for inner in nodes for found in _imports(inner, module, is_package)]
         inlined = any(isinstance(n, _COMPREHENSIONS) and not inside for n, inside in walked)
         self.binds, self.uses = _names(ast.unparse(_Plain().visit(node)) if inlined else _source(node, lines))
-        texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-        in_texts = {name for text in texts for name in _AT_NAME.findall(text)}  # `table.query("hp > @LIMIT")`
+        self.texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        in_texts = {name for text in self.texts for name in _AT_NAME.findall(text)}  # `table.query("hp > @LIMIT")`
         self.uses |= in_texts
         known = self.uses | {found.name for found in self.imports}
         self.chains = {chain for chain in _chains(nodes) if chain.partition(".")[0] in known} | in_texts
@@ -272,6 +272,7 @@ def _statements(text: str, module: str, is_package: bool) -> Iterator[_Statement
 
 # %% ../nbs/02a_source.ipynb #4f30bf3d
 _SEES_ALL = {"globals", "vars", "eval", "exec", "sys.modules"}
+_IMPORTS = {"import_module", "__import__"}
 
 
 def _join(reference: str, attributes: str) -> str:
@@ -312,13 +313,19 @@ class _Module:
         """Name the units that a statement is a part of."""
         if isinstance(s.node, ast.Import | ast.ImportFrom):
             return {i.name for i in s.imports} - self.imported.keys()
-        names = set(s.binds)
+        names = set(s.binds) | ({EFFECTS} if self._may_be_registered(s.node) else set())
         for root, inside in s.changes:
             if root in self.own and root in s.uses:
                 names.add(root)
             elif not inside:
                 names.add(EFFECTS)
         return (names or {EFFECTS}) - {"__all__"}
+
+    def _may_be_registered(self, node: ast.stmt) -> bool:
+        """Say whether a decorator or a base class from another module of the package may keep what is defined."""
+        takers = getattr(node, "decorator_list", []) + getattr(node, "bases", [])
+        roots = {_root(taker.func if isinstance(taker, ast.Call) else taker) for taker in takers}
+        return any(_top(self.imported.get(root, "")) == _top(self.name) for root in roots)
 
     def references(self, s: _Statement) -> set[str]:
         """Name what a statement uses, each as `module` or `module:name`."""
@@ -333,6 +340,8 @@ class _Module:
                 found.add(_join(self.imported[root], attributes))
             if chain in _SEES_ALL and root not in self.own:
                 found.add(self.name)
+            if chain.rpartition(".")[2] in _IMPORTS:
+                found |= {text for text in s.texts if text.startswith(f"{_top(self.name)}.")}
         return found
 
 # %% ../nbs/02a_source.ipynb #00847374
@@ -437,6 +446,12 @@ class Sources:
                     ) from error
         return {} if folder.is_dir() else None
 
+    def _effects(self, target: str) -> str:
+        """Name what is done by importing the module that a name comes from."""
+        module, _, name = target.partition(":")
+        inner = f"{module}.{name}"
+        return f"{inner if name and self.units(inner) is not None else module}:{EFFECTS}"
+
     def closure(self, full_name: str) -> tuple[dict[str, str], list[str]]:
         """Find everything that a function depends on.
 
@@ -474,6 +489,10 @@ class Sources:
             if (units := self.units(module)) is None:  # compiled, or an import that is allowed to fail
                 continue
             todo += [f"{parent}:{EFFECTS}" for parent in accumulate(module.split("."), "{}.{}".format)]
+            if name == EFFECTS:  # to import a module is to import what it imports
+                todo += [
+                    self._effects(target) for unit in units.values() if unit.kind == "import" for target in unit.uses
+                ]
             if not name:
                 todo += [f"{module}:{name}" for name in units]
             elif unit := units.get(name):
