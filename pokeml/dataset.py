@@ -76,6 +76,7 @@ class Dataset:
 
     type: ClassVar[str]
     exact: ClassVar[bool] = False  # what is loaded equals what was saved, types and all
+    may_be_empty: ClassVar[bool] = False  # a file of no bytes says something
     takes_trusted: ClassVar[type | None] = None
 
     name: str
@@ -137,7 +138,7 @@ def check_file(dataset: Dataset) -> None:
     __tracebackhide__ = True
     if not dataset.exists():
         raise PokemlError(f"{dataset}: the file is missing. Put it there, or run the pipeline that makes it.")
-    if dataset.path.stat().st_size == 0:
+    if dataset.path.stat().st_size == 0 and not dataset.may_be_empty:
         raise PokemlError(f"{dataset}: the file is empty.")
     with _in_its_name(dataset, "be read"):
         header = dataset.header() if dataset.columns else []
@@ -209,6 +210,7 @@ class TextDataset(Dataset):
 
     type = "text.TextDataset"
     exact = True
+    may_be_empty = True
 
     def read(self, path: Path) -> str:
         """Read a text."""

@@ -20,46 +20,63 @@ from .catalog import Catalog
 from .in_step import notebook_of, package_folder
 from .pipeline import Node
 from .project import Project
-from .source import Sources, Unit, read_module
-from .store import Store, hash_json
+from .source import Sources, Unit, read_module, unit_name
+from .store import Store, hash_json, text_keys
 
 # %% ../nbs/03_lineage.ipynb #6d712883
-def _distribution(library: str) -> str | None:
+def _distributions(library: str) -> list[Any]:
+    """Find what a module was installed by: nothing, one distribution, or several that share its name."""
     from importlib import metadata
 
     try:
-        return metadata.distribution(library).name
+        return [metadata.distribution(library)]
     except metadata.PackageNotFoundError:
-        return next(iter(metadata.packages_distributions().get(library, [])), None)
+        names = sorted(set(metadata.packages_distributions().get(library, [])))
+        return [metadata.distribution(name) for name in names]
 
 
-def version_of(library: str, project: Project, store: Store) -> tuple[str, str]:
+def _is_editable(distribution: Any) -> bool:
+    about = json.loads(distribution.read_text("direct_url.json") or "{}")
+    return about.get("dir_info", {}).get("editable", False)
+
+
+def version_of(library: str, project: Project, store: Store, beside: Path | None = None) -> tuple[str, str]:
     """Tell under which name a module is installed, and in which version.
+
+    Parameters
+    ----------
+    library
+        The top-level module.
+    project, store
+        The project, and where it is kept what was found out.
+    beside
+        A folder where Python would look as well, a notebook's.
 
     Returns
     -------
     tuple
-        For `sklearn`, `("scikit-learn", "1.9.1")`. For a module that is in no distribution, its name and the
-        fingerprint of its files.
+        For `sklearn`, `("scikit-learn", "1.9.1")`. For a module that is in no distribution, or in one that is installed
+        to be edited, its name and the fingerprint of its files; "?" where it is not to be found.
     """
 
-    def find_out() -> list[str]:
-        from importlib import metadata
+    def find_out() -> list[Any]:
+        from importlib.machinery import PathFinder
         from importlib.util import find_spec
 
-        if name := _distribution(library):
-            return [name, metadata.version(name), []]
-        spec = find_spec(library)
-        folders = list((spec and spec.submodule_search_locations) or [])
-        return [library, "?", folders or [spec.origin] * bool(spec and spec.has_location)]
+        found = _distributions(library)
+        if found and not any(map(_is_editable, found)):
+            return [" + ".join(d.name for d in found), " + ".join(d.version for d in found), []]
+        spec = find_spec(library) or beside and PathFinder.find_spec(library, [str(beside)])
+        files = list(spec.submodule_search_locations or ([spec.origin] if spec.has_location else [])) if spec else []
+        return [library, "?", files]
 
     # Whatever is installed or removed changes the folder's time. A notebook's process has other folders than a run's.
-    folders = [place for place in sys.path if place and os.path.isdir(place)]
+    folders = [place for place in [*sys.path, str(beside or "")] if place and os.path.isdir(place)]
     times = hash_json([os.stat(place).st_mtime_ns for place in folders])
     name, version, own = store.remember("version", f"{library} in {hash_json(folders)}", times, find_out)
     if own:  # nobody gives it a new version when it is edited
-        files = [file for place in map(Path, own) for file in (sorted(place.rglob("*.py")) or [place])]
-        version = hash_json([store.fingerprint(file) for file in files])
+        files = [file for place in map(Path, own) for file in (sorted(place.rglob("*")) or [place]) if file.is_file()]
+        version = hash_json([store.fingerprint(file) for file in files if file.suffix != ".pyc"])
     return name, version
 
 # %% ../nbs/03_lineage.ipynb #9a211e30
@@ -118,7 +135,9 @@ def differences(
             reasons.append(f"{what} ({notebook(unit)})")
     if not reasons and old["code"].keys() != new["code"].keys():
         other = sorted(old["code"].keys() ^ new["code"].keys())[0]
-        reasons.append(f"its helper {other.partition(':')[2]} is {'new' if other in new['code'] else 'gone'}")
+        name = other.partition(":")[2]
+        gone = f"its helper {name} is {'new' if other in new['code'] else 'gone'}"
+        reasons.append(f"what its module does on import changed ({notebook(other)})" if name == "*" else gone)
     for parameter, value in new["parameters"].items():
         if parameter in old["parameters"]:
             reasons += [
@@ -141,6 +160,12 @@ def differences(
         pair = [versions.get(library) for versions in (old["versions"], new["versions"])]
         if None not in pair and pair[0] != pair[1]:
             reasons.append(f"{library} {pair[0]} → {pair[1]}" if len(pair[1]) < 30 else f"module {library} changed")
+    for kind in new["formats"]:
+        if old["formats"].get(kind, new["formats"][kind]) != new["formats"][kind]:
+            reasons.append(f"how a {kind} is read and written changed")
+    if not reasons and old["versions"].keys() != new["versions"].keys():
+        other = sorted(old["versions"].keys() ^ new["versions"].keys())[0]
+        reasons.append(f"{other} is used {'now' if other in new['versions'] else 'no more'}")
     return reasons
 
 # %% ../nbs/03_lineage.ipynb #7a3f19fa
@@ -189,6 +214,7 @@ class Lineage:
         self.project, self.catalog, self.store, self.place = project, catalog, store, place
         self.sources = Sources(project.package, package_folder(project), self._read_units)
         self._unsaved: dict[str, str] = {}
+        self._formats: dict[str, tuple[str, list[str]]] = {}
 
     def _read_units(self, path: Path, module: str, package: str) -> dict[str, Unit]:
         def read() -> dict[str, dict[str, Any]]:
@@ -211,6 +237,18 @@ class Lineage:
         where = [entry.shown] if arguments == "save_args" else []
         return [entry.type, getattr(entry, arguments), *where]
 
+    def format(self, dataset: str) -> tuple[str, list[str]]:
+        """Give the hash of the code that reads and writes a dataset of this kind, and the libraries that it uses."""
+        kind = type(self.catalog[dataset])
+        if kind.type not in self._formats:
+            package = kind.__module__.partition(".")[0]
+            sources = self.sources
+            if package != sources.package:
+                sources = Sources(package, Path(sys.modules[package].__file__).parent, self._read_units)
+            code, libraries = sources.closure(unit_name(kind))
+            self._formats[kind.type] = hash_json(code), libraries
+        return self._formats[kind.type]
+
     def made_from(self, node: Node, function: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Collect all that a node's outputs depend on.
 
@@ -228,14 +266,18 @@ class Lineage:
         dict
             Of JSON's types: `function`; `code`, the hash of each unit that it uses; `parameters`; `node`, how inputs
             and outputs are named; `inputs`, the fingerprint and the catalog entry of each; `outputs`, their entries;
-            `versions`.
+            `formats`, the hash of the code that reads or writes each kind of dataset; `versions`.
         """
         code, libraries = self.sources.closure(unit_of(function))
-        versions = dict(version_of(library, self.project, self.store) for library in libraries)
+        kept = [d for d in dict.fromkeys([*node.datasets, *node.outputs]) if d in self.catalog]
+        formats = {self.catalog[d].type: self.format(d) for d in kept}
+        needs = sorted({*libraries, *(library for _, needs in formats.values() for library in needs)})
+        versions = dict(version_of(library, self.project, self.store) for library in needs)
         made_from = {
             "function": function,
             "code": code,
-            "parameters": {name: parameters[name] for name in node.parameters},
+            "formats": {kind: code for kind, (code, _) in formats.items()},
+            "parameters": {name: text_keys(parameters[name]) for name in node.parameters},
             "node": [dict(node.inputs), list(node.outputs)],
             "inputs": {d: [self.fingerprint(d), self.entry(d)] for d in node.datasets},
             "outputs": {o: self.entry(o, "save_args") for o in node.outputs},

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import Catalog
-from .graph import check_parameters, drop_stale_bytecode, function_of, load_pipeline
+from .graph import check_as_imported, check_parameters, drop_stale_bytecode, function_of, load_pipeline
 from .in_step import notebook_of, package_folder
-from .lineage import Lineage, unit_of
+from .lineage import Lineage, unit_of, version_of
 from .pipeline import PARAMETER, Node, Pipeline, call_node
 from .project import Config, PokemlError, Project, find_project, html_table, load_config, suggest
 from .stage_notebook import LeaveOut, check_injected
-from .store import open_store, project_lock
+from .store import hash_json, open_store, project_lock
 
 # %% ../nbs/04_stage.ipynb #43d7d569
 def _is_table(value: Any) -> bool:
@@ -166,7 +166,7 @@ class _Opened:
 
     @contextmanager
     def below(self, project: Project) -> Iterator[list[str]]:
-        """Collect those of the project, but for the package's own."""
+        """Collect those of the project, but for the package's code."""
         if not self.is_hooked:
             sys.addaudithook(self)
             self.is_hooked = True
@@ -179,9 +179,9 @@ class _Opened:
                 Path(os.path.abspath(os.fsdecode(p))) for p in self.paths if isinstance(p, str | bytes | os.PathLike)
             }
             self.paths = None
-            own = (package_folder(project), Path(sys.prefix))
-            read = [p for p in paths if p.is_relative_to(project.root) and not any(map(p.is_relative_to, own))]
-            found += sorted(map(project.show, read))
+            package, code = package_folder(project), (".py", ".pyc")
+            read = [p for p in paths if p.is_relative_to(project.root) and not p.is_relative_to(sys.prefix)]
+            found += sorted(project.show(p) for p in read if not (p.is_relative_to(package) and p.suffix in code))
 
 
 _opened = _Opened()
@@ -236,8 +236,13 @@ class Stage:
         self.selected = self.pipeline.only_nodes(*nodes) if nodes else self.pipeline
         self._lineage = Lineage(self.project, self.catalog, store, self.config.place)
         self._functions = {n.name: function_of(n, self.project.package, name) for n in self.pipeline.nodes}
+        sources = self._lineage.sources
         for function in self._functions.values():  # the code as it was imported, whatever is edited from now on
-            self._lineage.sources.closure(unit_of(function))
+            code, libraries = sources.closure(unit_of(function))
+            for module in {unit.partition(":")[0] for unit in code}:
+                check_as_imported(module, hash_json({name: u.hash for name, u in sources.units(module).items()}))
+            for library in libraries:
+                check_as_imported(library, version_of(library, self.project, store)[1])
         self._shelf = _Shelf(self._lineage, self.pipeline)
         for dataset in sorted(self.selected.inputs()):
             self._shelf.check_input(dataset, self.pipeline)
@@ -338,7 +343,9 @@ class Stage:
             ]
         for dataset, value in values.items():
             self._shelf.save(dataset, value)
-        return values
+        # The next time they will be loaded, and a cell should see the same then.
+        as_loaded = [o for o in values if o in self.catalog and not self.catalog[o].exact]
+        return values | {o: self.load(o) for o in as_loaded}
 
     def __repr__(self) -> str:
         params = (f"  {name} = {value!r} ({self.config.place(name)})" for name, value in self.params.items())

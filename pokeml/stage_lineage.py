@@ -29,6 +29,7 @@ def read_facts(path: Path, shown: str) -> dict[str, Any]:
     Texts are those of the literals; a cell that loads a dataset names it in one.
     """
     cells = read_notebook(path, shown)
+    cells = [c for c in cells if c["source"].strip()]  # JupyterLab adds an empty one behind the last
     sources = [c["source"] for c in cells if c["cell_type"] == "code"]
     texts = set()
     for source in sources:
@@ -36,7 +37,7 @@ def read_facts(path: Path, shown: str) -> dict[str, Any]:
             constants = [n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant)]
         except SyntaxError:  # a magic: any word may be a name
             constants = source.replace('"', " ").replace("'", " ").split()
-        texts |= {c for c in constants if isinstance(c, str) and c.isidentifier()}
+        texts |= {c for c in constants if isinstance(c, str) and len(c.split()) == 1}
     return {
         "cells": hash_json([[c["cell_type"], c["source"], (c.get("metadata") or {}).get("tags")] for c in cells]),
         "imports": sorted({name for source in sources for name in imports_of(source, names=True)}),
@@ -144,7 +145,8 @@ class StageLineage:
             units, more = lineage.sources.closure(self._known(name))
             code[name], libraries = hash_json(units), libraries | set(more)
         versions = [
-            version_of(lib, project, lineage.store) for lib in libraries - {project.package, *sys.stdlib_module_names}
+            version_of(lib, project, lineage.store, notebook.parent)
+            for lib in libraries - {project.package, *sys.stdlib_module_names}
         ]
         shows = {*facts["texts"], *part.outputs()} & set(lineage.catalog)
         return {

@@ -149,6 +149,12 @@ EDITS = [
     Edit("node's function is another of a library", swap(THIRD, "ics.mean", "ics.median"), "middle", why="function is"),
     Edit("node's function is another method", swap(THIRD, "Marks.low", "Marks.high"), "mark", why="its function is"),
     Edit("same size within a second", keep_time(swap(DEEP, "/ 2", "/ 4"), DEEP), "scale total report", why="half"),
+    Edit(
+        "function that is registered elsewhere",
+        swap("toy/plugins.py", "return text", "return text + text"),
+        "scale total label",
+        why="label: what its module does on import changed (toy/plugins.py)",
+    ),
     Edit("helper outside of the package", swap(SIDE, "'!'", "'?'"), "scale label", why="module side changed"),
     Edit("version of a library", new_version, "scale label", why="toolbox 1.0 → 1.1"),
     # The graph
@@ -349,10 +355,21 @@ assert Stage("second").run("label") == "A WORD!"
 path = Path("{SECOND}")
 path.write_text(path.read_text().replace("+ side.mark()", "+ '?'"))
 assert Stage("second").run("label") == "A WORD?"
+import side
+path.write_text(path.read_text().replace("+ '?'", "+ side.mark()"))
+Stage("second")
+Path(side.__file__).write_text("def mark():\\n    return '.'\\n")
+try:
+    Stage("second")
+except Exception as error:
+    assert str(error) == "side has changed since this process imported it. Restart the kernel.", error
+else:
+    raise AssertionError("the node would run with the old module")
 """
     toy.write("data/words.txt", "a word")
     done = subprocess.run([sys.executable, "-c", code], cwd=toy.root, env=toy.env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert ran(toy.run()) == {"scale", "label"}  # what was refused there
     assert_not_stale(toy)
 
 

@@ -37,6 +37,8 @@ def never_used():
 ''',
     "deep.py": "def half(value):\n    return value / 2\n",
     "shapes.py": "def shape(table):\n    return len(table)\n",
+    "registry.py": "WAYS = {}\n\n\ndef way(function):\n    WAYS[function.__name__] = function\n    return function\n",
+    "plugins.py": "from toy.registry import way\n\n\n@way\ndef same(text):\n    return text\n",
     "pipelines/first.py": '''
 """First."""
 import pandas as pd
@@ -67,7 +69,13 @@ import pandas as pd
 import side
 import toolbox
 from pokeml.pipeline import Pipeline, node
-from toy import helpers
+from toy import helpers, plugins
+from toy.registry import WAYS
+
+try:
+    import not_installed
+except ImportError:
+    not_installed = None
 
 
 def scale(clean: pd.DataFrame, factor: float) -> pd.DataFrame:
@@ -80,7 +88,8 @@ def total(scaled: pd.DataFrame, offset: float) -> pd.DataFrame:
 
 
 def label(words: str) -> str:
-    return toolbox.loud(words) + side.mark()
+    end = "" if not_installed is None else "?"
+    return WAYS["same"](toolbox.loud(words)) + side.mark() + end
 
 
 pipeline = Pipeline([
