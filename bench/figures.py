@@ -12,6 +12,7 @@ from .measure import Contender, Trial, environment, run
 from .projects import ROOT, enlarge, kedro_environment, make_chain, make_kedro_project, make_project
 
 ROWS = 1_000_000
+LARGE_STAGES = ("pre_processing", "data_engineering")
 CHAINS = (50, 100, 200, 400)  # stages of five nodes
 ENGINES = ("pokeml", "papermill")
 FORCED = ["pokeml", "run", "--force"]
@@ -52,8 +53,10 @@ class Place:
 
     @cached_property
     def large(self) -> Path:
-        """The project with a raw table of `ROWS` rows, in which nothing has run."""
-        return enlarge(self._copy(self.project, "large"), ROWS)
+        """The project with a raw table of `ROWS` rows, after a run of the stages that are timed on it."""
+        large = enlarge(self._copy(self.project, "large"), ROWS)
+        run(["pokeml", "run", "--pipeline", ",".join(LARGE_STAGES)], large, environment(large))
+        return large
 
     @cache  # noqa: B019 - there is one place
     def chain(self, stages: int) -> Path:
@@ -175,10 +178,9 @@ def planning(place: Place) -> list[Contender]:
 
 def million_rows(place: Place) -> list[Contender]:
     """The first two stages on a large table."""
-    stages = ["pre_processing", "data_engineering"]
     return [
-        Contender("pokeml", [*FORCED, "--pipeline", ",".join(stages)], place.large),
-        Contender("script", ["python", "script.py", *stages], place.large),
+        Contender("pokeml", [*FORCED, "--pipeline", ",".join(LARGE_STAGES)], place.large),
+        Contender("script", ["python", "script.py", *LARGE_STAGES], place.large),
     ]
 
 
