@@ -158,6 +158,13 @@ def summary(run: "Run", default_env: str) -> str:
     return "\n".join([*lines, f"  {mend}: {way_on(run, default_env)}"])
 
 # %% ../nbs/07_cli.ipynb #52929d84
+def _say(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # `| head` has read enough; the run goes on
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+
+
 @contextmanager
 def _plain() -> Iterator[Callable[["Run"], None]]:
     told: set[str] = set()
@@ -165,12 +172,12 @@ def _plain() -> Iterator[Callable[["Run"], None]]:
     def watch(run: "Run") -> None:
         if not told:
             told.add(run.id)
-            click.echo(f"Run {run.id}, environment {run.env}: {', '.join(s.name for s in run.stages)}")
+            _say(f"Run {run.id}, environment {run.env}: {', '.join(s.name for s in run.stages)}")
         for stage in run.stages:
             if stage.duration is not None and stage.name not in told:
                 told.add(stage.name)
                 done = "nothing to do" if stage.status == "unchanged" else f"{stage.cell} of {stage.cells} cells"
-                click.echo(f"{MARKS[stage.status]} {stage.name}: {done}, {stage.duration:.1f} s")
+                _say(f"{MARKS[stage.status]} {stage.name}: {done}, {stage.duration:.1f} s")
 
     yield watch
 
@@ -196,11 +203,11 @@ def _live() -> Iterator[Callable[["Run"], None]]:
                 progress.update(
                     task,
                     description=text,
-                    total=stage.cells or None,
-                    completed=stage.cell if ended else max(stage.cell - 1, 0),
+                    total=stage.cells or (1 if ended else None),
+                    completed=(stage.cell if stage.cells else 1) if ended else max(stage.cell - 1, 0),
                     cell=f"cell {stage.cell}/{stage.cells} {'' if ended else stage.node or ''}" if stage.cells else "",
                 )
-                if ended:
+                if ended and progress.tasks[task].stop_time is None:
                     progress.stop_task(task)
 
         yield watch
@@ -284,7 +291,7 @@ def _take_signals() -> Callable[[], None]:
 @click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
 @click.option("-j", "--jobs", type=click.IntRange(1), default=1, help="Run so many stages side by side.")
 @click.option(
-    "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="End a cell that takes longer."
+    "--timeout", type=click.FloatRange(0, 1e9, min_open=True), metavar="SECONDS", help="End a cell that takes longer."
 )
 @click.option(
     "--engine",
@@ -321,14 +328,14 @@ def run(
     if dry_run:
         click.echo("\n".join(plan_lines(plan)))
         return
-    show = _quiet if quiet else _live if sys.stdout.isatty() else _plain
+    show = _quiet if quiet else _live if sys.stdout and sys.stdout.isatty() else _plain
     with show() as watch:
         done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch, engine, jobs, timeout)
     if done.status != "completed":
         click.echo(summary(done, project.env), err=True)
         sys.exit(130 if done.status == "interrupted" else 1)
     if not quiet:
-        click.echo(summary(done, project.env))
+        _say(summary(done, project.env))
     gc.freeze()  # or Python looks through all that papermill has imported once more before it ends, for 0.05 s
 
 # %% ../nbs/07_cli.ipynb #19a95bb8

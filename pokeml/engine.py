@@ -264,6 +264,8 @@ class _Manager(NotebookExecutionManager):
         for timer in self.timers:
             timer.cancel()
         super().cell_complete(cell, cell_index, **kwargs)
+        if self.execution.stopped and not cell.metadata.papermill.exception:
+            raise DeadKernelError("stopped")  # the cell has swallowed the interrupt
 
 
 class _Client(PapermillNotebookClient):
@@ -324,7 +326,10 @@ def can_be_warm(kernel_name: str) -> bool:
 def _how_it_died(kernel: subprocess.Popen | Forked | None) -> str:
     if kernel is None:
         return "The kernel died before it could run a cell."
-    code = kernel.wait(5)
+    try:
+        code = kernel.wait(5)
+    except subprocess.TimeoutExpired:  # the helper is importing something, and will tell later
+        return "The kernel died in the middle of the cell."
     if code >= 0:
         return f"The kernel ended in the middle of the cell with exit status {code}."
     name = signal.Signals(-code).name
@@ -356,10 +361,12 @@ class PokemlEngine(NBClientEngine):
             nb_man.client = _WarmNotebookClient(nb_man, **options)
             with contextlib.suppress(HelperGone):
                 return nb_man.client.execute(env=env, execution=execution)
-        if execution:
-            execution.engine = "papermill"
         nb_man.client = _Client(nb_man, **options)
-        return nb_man.client.execute(env=env)
+        if execution is None:
+            return nb_man.client.execute(env=env)
+        execution.engine = "papermill"
+        # What a cell's child processes print is in the notebook; ipykernel would print it here as well.
+        return nb_man.client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     @classmethod
     def execute_notebook(

@@ -7,6 +7,7 @@ __all__ = ['signal_group', 'Forked', 'command', 'Watch', 'HelperGone', 'Helper',
            'without']
 
 # %% ../nbs/03b_helper.ipynb #6dd393d1
+import atexit
 import contextlib
 import importlib
 import json
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .project import PokemlError
+from .project import PokemlError, find_project
 
 # %% ../nbs/03b_helper.ipynb #d6fb29ca
 def signal_group(pid: int, number: int) -> None:
@@ -98,7 +99,7 @@ class Watch:
         os.set_blocking(wake, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)  # a handler is needed, or there is no waking
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        self.connection, self.alive = socket.socket(fileno=control), set(alive)
+        self.connection, self.alive, self._folder = socket.socket(fileno=control), set(alive), os.getcwd()
 
     def tell(self, **what: int) -> None:
         """Tell the other side."""
@@ -106,9 +107,11 @@ class Watch:
 
     def tell_ended(self) -> None:
         """Tell which processes have ended, and how."""
-        while self.alive and (ended := os.waitpid(-1, os.WNOHANG))[0]:
-            self.alive.discard(ended[0])
-            self.tell(ended=ended[0], status=os.waitstatus_to_exitcode(ended[1]))
+        for pid in list(self.alive):  # and no other: a library may have started a process on import
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self.alive.discard(pid)
+                self.tell(ended=pid, status=os.waitstatus_to_exitcode(status))
 
     def go_on(
         self,
@@ -149,6 +152,7 @@ class Watch:
     def start_anew(self) -> None:
         """Go on in the same process as a Python that has imported nothing else."""
         os.set_inheritable(self.connection.fileno(), True)
+        os.chdir(self._folder)  # where it was started: PYTHONPATH may be relative
         code = f"from pokeml.helper import Watch; Watch({self.connection.fileno()}, {sorted(self.alive)}).go_on()"
         os.execv(sys.executable, command(code))
 
@@ -158,13 +162,19 @@ class HelperGone(Exception):
 
 
 class Helper:
-    """The helper process. It ends when it is closed, and dies with this process."""
+    """The helper process. It ends when it is closed, and dies with this process.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    folder
+        Its working directory, in which libraries look for files when they are imported.
+    """
+
+    def __init__(self, folder: str | Path = ".") -> None:
         self._socket, theirs = socket.socketpair()
         # Ctrl-C is meant for the notebook, so the helper has a session of its own.
         self._process = subprocess.Popen(
-            command(f"from pokeml.warm import serve; serve({theirs.fileno()})"),
+            command(f"from pokeml.warm import serve; serve({theirs.fileno()}, {str(folder)!r})"),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -179,17 +189,19 @@ class Helper:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        with self._socket.makefile("r", encoding="utf-8") as lines:
-            for told in map(json.loads, lines):
-                if "pid" in told:
-                    self._forked[told["pid"]] = Forked(told["pid"])
-                    self._born.put(self._forked[told["pid"]])
-                else:
-                    self._forked.pop(told["ended"]).end(told["status"])
-        for forked in self._forked.values():
-            forked.kill()
-            forked.end(-signal.SIGKILL)
-        self._born.put(None)
+        try:
+            with self._socket.makefile("r", encoding="utf-8") as lines:
+                for told in map(json.loads, lines):
+                    if "pid" in told:
+                        self._forked[told["pid"]] = Forked(told["pid"])
+                        self._born.put(self._forked[told["pid"]])
+                    else:
+                        self._forked.pop(told["ended"]).end(told["status"])
+        finally:
+            for forked in self._forked.values():
+                forked.kill()
+                forked.end(-signal.SIGKILL)
+            self._born.put(None)
 
     def _ask(self, request: Mapping, pipes: Iterable[int] = ()) -> None:
         socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], list(pipes))
@@ -260,13 +272,16 @@ class Helper:
                 self._ask(request, pipes)
             except OSError as error:
                 raise HelperGone from error
-            while True:
-                try:
-                    forked = self._born.get(timeout=0.1)
-                    break
-                except queue.Empty:
+            try:
+                while True:
+                    with contextlib.suppress(queue.Empty):
+                        forked = self._born.get(timeout=0.1)
+                        break
                     if give_up():
                         self.close()
+            except BaseException:  # an interrupt: the answer that is still to come is not for the next who asks
+                self.close()
+                raise
             if forked is None:
                 self._born.put(None)  # for the next who asks
                 raise HelperGone
@@ -318,6 +333,8 @@ class Helper:
 
     def close(self) -> None:
         """End the helper and what it has forked."""
+        if self in _helpers:
+            _helpers.remove(self)
         if self._process.poll() is None:
             self._socket.shutdown(socket.SHUT_RDWR)
         try:
@@ -329,13 +346,20 @@ class Helper:
 
 _helpers: list[Helper] = []
 _one_start = threading.Lock()
+if hasattr(os, "fork"):
+    os.register_at_fork(after_in_child=_helpers.clear)  # a fork has no thread that hears what the helper tells
 
 
 def the_helper() -> Helper:
-    """Give this process's helper; start it where there is none yet."""
+    """Give this process's helper; start it where there is none yet, in the folder of the project's stages."""
     with _one_start:
         if not _helpers:
-            _helpers.append(Helper())
+            try:
+                folder = find_project().notebooks / "stages"
+            except PokemlError:  # it is for a notebook outside of a project
+                folder = Path.cwd()
+            _helpers.append(Helper(folder if folder.is_dir() else Path.cwd()))
+            atexit.register(close_helper)  # if nobody else does it, after an interrupt say
         return _helpers[0]
 
 
@@ -351,7 +375,7 @@ def in_helper(function: str, needs: Iterable[str] = (), **arguments: Any) -> Any
 def close_helper() -> None:
     """End this process's helper, if there is one."""
     while _helpers:
-        _helpers.pop().close()
+        _helpers[-1].close()
 
 # %% ../nbs/03b_helper.ipynb #d64fdf56
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ import fcntl
 import gc
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,10 +40,12 @@ from .project import PokemlError
 class PipeSession(Session):
     """A session of the Jupyter protocol whose messages go through a pipe."""
 
-    def open(self, pipe: int) -> None:
-        """Send to this file descriptor from now on."""
-        self.pipe, self.lock_file, self.lock = pipe, tempfile.TemporaryFile(), threading.RLock()
-        os.register_at_fork(after_in_child=lambda: setattr(self, "lock", threading.RLock()))
+    def open(self, pipe: int, forks: bool = False) -> None:
+        """Send to this file descriptor from now on; say whether processes that this one will fork send as well."""
+        self.pipe, self.lock, self.lock_file = pipe, threading.RLock(), None
+        if forks:
+            self.lock_file = tempfile.TemporaryFile()
+            os.register_at_fork(after_in_child=lambda: setattr(self, "lock", threading.RLock()))
 
     def send(
         self,
@@ -64,13 +68,15 @@ class PipeSession(Session):
         parts += [bytes(memoryview(buffer).cast("B")) for buffer in buffers or []]
         data = struct.pack(f"!I{len(parts)}Q", len(parts), *map(len, parts)) + b"".join(parts)
         with self.lock:
-            fcntl.lockf(self.lock_file, fcntl.LOCK_EX)
+            if self.lock_file:
+                fcntl.lockf(self.lock_file, fcntl.LOCK_EX)
             try:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(self.pipe, view) :]
             finally:
-                fcntl.lockf(self.lock_file, fcntl.LOCK_UN)
+                if self.lock_file:
+                    fcntl.lockf(self.lock_file, fcntl.LOCK_UN)
         return msg
 
     def _packed(self, part: Any) -> bytes:
@@ -101,9 +107,14 @@ async def open_reader(pipe: int) -> asyncio.StreamReader:
     return reader
 
 # %% ../nbs/04a_warm.ipynb #d40d94f8
+def _choose_backend() -> None:
+    if not os.environ.get("MPLBACKEND"):  # as ipykernel does
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
+
 def make_kernel() -> Any:
     """Make ipykernel's kernel, ready to be forked: no thread, no socket, no history file."""
-    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as ipykernel does
+    _choose_backend()
     with without("debugpy"):  # it takes as long to import as the rest, and could not be reached
         from ipykernel.ipkernel import IPythonKernel
         from ipykernel.kernelapp import IPKernelApp
@@ -207,7 +218,7 @@ def _run_kernel(kernel: Any, requests: int, replies: int) -> None:
             await _handle(kernel, message)
         kernel.session.send(None, "imported", {"modules": [name for name in sys.modules if name not in there]})
 
-    kernel.session.open(replies)
+    kernel.session.open(replies, forks=True)
     _open_streams(kernel.session)
     kernel.parent.init_path()
     kernel.parent.init_extensions()
@@ -234,7 +245,7 @@ def _become_stage(kernel: Any, stage: Mapping[str, Any], requests: int, replies:
         threadpool_limits(int(threads))
     shell = kernel.shell
     shell.init_environment()
-    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    _choose_backend()
     shell.user_ns["_dh"][:] = [Path.cwd()]
     if "multiprocessing.process" in sys.modules:  # it hands this on as the place of "" in sys.path
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
@@ -257,11 +268,24 @@ def _answer(call: str, arguments: Mapping[str, Any], pipe: int) -> None:
         json.dump(told, answer)
 
 
+def _forget_exit(kernel: Any) -> None:
+    """Leave to the helper what libraries want done at its end, and keep what Python does for what a cell will make."""
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
+    atexit._clear()
+    atexit.register(logging.shutdown)
+    atexit.register(weakref.finalize._exitfunc)
+    if "multiprocessing.util" in sys.modules:
+        atexit.register(sys.modules["multiprocessing.util"]._exit_function)
+    atexit.register(kernel.shell.atexit_operations)
+
+
 def _be_forked(kernel: Any, request: Mapping[str, Any], pipes: Sequence[int]) -> None:
     """Do what a fork of the helper is for, and end; it never comes back."""
     status = 1
     try:
         gc.enable()
+        _forget_exit(kernel)
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -278,7 +302,7 @@ def _be_forked(kernel: Any, request: Mapping[str, Any], pipes: Sequence[int]) ->
         os._exit(status)  # Python would take the libraries' modules apart, which costs half a second
 
 
-def serve(control: int) -> None:
+def serve(control: int, folder: str = ".") -> None:
     """Be the helper: import what is asked for, fork a kernel when asked to, tell when one has ended.
 
     Parameters
@@ -289,15 +313,21 @@ def serve(control: int) -> None:
         of two pipes, or `{"call": …, "arguments": {…}, "needs": …}` with that of one, answered by `{"pid": …}`;
         `{"ended": pid, "status": exit code, or minus the signal}`; and `{"rest": true}` to give the memory back. When
         the other side is gone, the helper kills what it has forked, and ends.
+    folder
+        The working directory.
     """
     gc.disable()  # what is imported stays
+    for stream in (sys.stdout, sys.stderr):  # a library may keep one, and write to it in a fork
+        stream.reconfigure(write_through=True)
     watch, wanted = Watch(control), deque()
+    os.chdir(folder)
     kernel = make_kernel()
 
     def preload(name: str) -> None:
-        # A notebook that needs it will tell what is wrong with it, in the cell that imports it. pytest is what
-        # scikit-learn's own tests would like, and skops imports those.
-        with contextlib.suppress(BaseException), without("pytest", "_pytest"):
+        # skops imports scikit-learn's own tests, which would like pytest.
+        unwanted = ("pytest", "_pytest") if name.startswith(("skops", "sklearn")) else ()
+        # A notebook that needs it will tell what is wrong with it, in the cell that imports it.
+        with contextlib.suppress(BaseException), without(*unwanted):
             importlib.import_module(name)
         watch.tell_ended()
 

@@ -326,6 +326,12 @@ FAULTS = {  # a kernel that dies at once may take what it has not sent yet with 
         {},
     ),
     "time limit": ("import time; time.sleep(600)", "CellTimeout", "longer than 1 s", {"timeout": 1}),
+    "time limit, swallowed": (
+        "import time\ntry: time.sleep(600)\nexcept KeyboardInterrupt: pass",
+        "CellTimeout",
+        "longer than 1 s",
+        {"timeout": 1},
+    ),
     "time limit, deaf": (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)",
         "CellTimeout",
@@ -457,6 +463,40 @@ def test_a_helper_that_crashes_is_done_without(tmp_path, monkeypatch):
     nb, failure = execute(execution)
     close_helper()
     assert failure is None and execution.engine == "papermill" and "42" in str(nb.cells[0].outputs)
+
+
+def test_what_a_library_does_on_import_is_not_undone_by_a_stage(tmp_path, monkeypatch):
+    (tmp_path / "restless.py").write_text(
+        "import atexit, os, subprocess, sys, tempfile\n"
+        "folder = tempfile.TemporaryDirectory()\n"
+        "child = subprocess.Popen(['sleep', '0.2'])\n"
+        "here = os.getcwd()\n"
+        "atexit.register(lambda: open('at_exit.txt', 'w').close())\n"
+        "def say(text, file=sys.stdout): print(text, file=file)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    nb = notebook(
+        "import os, restless, time; time.sleep(0.5)",
+        "print('before'); restless.say('said'); print('after', os.path.isdir(restless.folder.name))",
+    )
+    close_helper()
+    for _ in range(2):
+        ((_, cells),) = side_by_side(lambda engine: run(tmp_path, engine, nb, preload=["restless"]), ("pokeml",))
+        assert cells[1]["seen"][2][0]["text"] == "before\nsaid\nafter True\n"
+    assert not (tmp_path / "pokeml" / "at_exit.txt").exists()  # the helper's, not the stage's
+    close_helper()
+
+
+def test_a_fork_has_a_helper_of_its_own(tmp_path):
+    code = (
+        "import os\nfrom pokeml.helper import close_helper, in_helper\n"
+        "mine = in_helper('os:getppid')\n"
+        "if os.fork() == 0:\n"
+        "    assert in_helper('os:getppid') not in (mine, os.getpid())\n"
+        "    close_helper()\n    os._exit(0)\n"
+        "assert os.wait()[1] == 0 and in_helper('os:getppid') == mine\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
