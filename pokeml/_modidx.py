@@ -187,6 +187,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.lineage.Lineage.made_from': ('lineage.html#lineage.made_from', 'pokeml/lineage.py'),
                                 'pokeml.lineage.Lineage.note_unsaved': ('lineage.html#lineage.note_unsaved', 'pokeml/lineage.py'),
                                 'pokeml.lineage.Lineage.record': ('lineage.html#lineage.record', 'pokeml/lineage.py'),
+                                'pokeml.lineage.Lineage.version': ('lineage.html#lineage.version', 'pokeml/lineage.py'),
                                 'pokeml.lineage.Verdict': ('lineage.html#verdict', 'pokeml/lineage.py'),
                                 'pokeml.lineage.Verdict.is_good': ('lineage.html#verdict.is_good', 'pokeml/lineage.py'),
                                 'pokeml.lineage._changes': ('lineage.html#_changes', 'pokeml/lineage.py'),

@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ class Watch:
                     has_more = idle()
         for pid in self.alive:
             signal_group(pid, signal.SIGKILL)
+        weakref.finalize._exitfunc()  # a library may have made a temporary folder on import
         os._exit(0)
 
     def start_anew(self) -> None:

@@ -215,6 +215,7 @@ class Lineage:
         self.sources = Sources(project.package, package_folder(project), self._read_units)
         self._unsaved: dict[str, str] = {}
         self._formats: dict[str, tuple[str, list[str]]] = {}
+        self._versions: dict[tuple[str, Path | None], tuple[str, str]] = {}
 
     def _read_units(self, path: Path, module: str, package: str) -> dict[str, Unit]:
         def read() -> dict[str, dict[str, Any]]:
@@ -236,6 +237,12 @@ class Lineage:
         entry = self.catalog[dataset]
         where = [entry.shown] if arguments == "save_args" else []
         return [entry.type, getattr(entry, arguments), *where]
+
+    def version(self, library: str, beside: Path | None = None) -> tuple[str, str]:
+        """Tell a library's name and version, as they were when this was asked first; see `version_of`."""
+        if (library, beside) not in self._versions:
+            self._versions[library, beside] = version_of(library, self.project, self.store, beside)
+        return self._versions[library, beside]
 
     def format(self, dataset: str) -> tuple[str, list[str]]:
         """Give the hash of the code that reads and writes a dataset of this kind, and the libraries that it uses."""
@@ -272,7 +279,7 @@ class Lineage:
         kept = [d for d in dict.fromkeys([*node.datasets, *node.outputs]) if d in self.catalog]
         formats = {self.catalog[d].type: self.format(d) for d in kept}
         needs = sorted({*libraries, *(library for _, needs in formats.values() for library in needs)})
-        versions = dict(version_of(library, self.project, self.store) for library in needs)
+        versions = dict(map(self.version, needs))
         made_from = {
             "function": function,
             "code": code,

@@ -23,7 +23,7 @@ from typing import Any
 from .catalog import Catalog
 from .graph import check_as_imported, check_parameters, drop_stale_bytecode, function_of, load_pipeline
 from .in_step import notebook_of, package_folder
-from .lineage import Lineage, unit_of, version_of
+from .lineage import Lineage, unit_of
 from .pipeline import PARAMETER, Node, Pipeline, call_node
 from .project import Config, PokemlError, Project, find_project, html_table, load_config, suggest
 from .stage_notebook import LeaveOut, check_injected
@@ -242,7 +242,7 @@ class Stage:
             for module in {unit.partition(":")[0] for unit in code}:
                 check_as_imported(module, hash_json({name: u.hash for name, u in sources.units(module).items()}))
             for library in libraries:
-                check_as_imported(library, version_of(library, self.project, store)[1])
+                check_as_imported(library, self._lineage.version(library)[1])
         self._shelf = _Shelf(self._lineage, self.pipeline)
         for dataset in sorted(self.selected.inputs()):
             self._shelf.check_input(dataset, self.pipeline)

@@ -17,7 +17,7 @@ from typing import Any
 
 from .graph import Graph
 from .in_step import read_notebook
-from .lineage import FIRST_TIME, Lineage, Verdict, version_of
+from .lineage import FIRST_TIME, Lineage, Verdict
 from .pipeline import Node, Pipeline
 from .source import imports_of
 from .store import hash_json
@@ -145,8 +145,7 @@ class StageLineage:
             units, more = lineage.sources.closure(self._known(name))
             code[name], libraries = hash_json(units), libraries | set(more)
         versions = [
-            version_of(lib, project, lineage.store, notebook.parent)
-            for lib in libraries - {project.package, *sys.stdlib_module_names}
+            lineage.version(lib, notebook.parent) for lib in libraries - {project.package, *sys.stdlib_module_names}
         ]
         shows = {*facts["texts"], *part.outputs()} & set(lineage.catalog)
         return {
