@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,15 @@ def test_commands_of_the_readme_are_commands_of_the_makefile():
 def test_readme_shows_the_pipeline_as_it_is():
     picture = mermaid(load_pipelines(find_project(ROOT)))
     assert f"```mermaid\n{picture}\n```" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_readme_tells_the_figures_as_measured():
+    results = json.loads((ROOT / "bench" / "results.json").read_text("utf-8"))
+    measured = {f["title"]: f"{f['median']:.3g}" for f in results["figures"]}
+    told = re.findall(r"^\| (.* / .*) \| ([\d.]+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(told) > 4
+    for title, median in told:
+        assert measured[title] == median, f"{title}: bench/results.json says {measured[title]}"
 
 
 def test_nodes_and_machinery_need_neither_nbdev_nor_jupyterlab():
