@@ -79,8 +79,9 @@ class Forked:
 # %% ../nbs/03b_helper.ipynb #b679d4cf
 def command(code: str) -> list[str]:
     """Give the command that runs Python code in a process like this one."""
+    # A library may keep the stream that it finds on import, and write to it in a fork: so it must not be buffered (-u).
     # The folder that pokeml was started in is no place of modules for a notebook; -P would forbid its own as well.
-    return [sys.executable, "-c", f"import sys; '' in sys.path and sys.path.remove(''); {code}"]
+    return [sys.executable, "-u", "-c", f"import sys; '' in sys.path and sys.path.remove(''); {code}"]
 
 
 class Watch:

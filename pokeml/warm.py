@@ -317,8 +317,6 @@ def serve(control: int, folder: str = ".") -> None:
         The working directory.
     """
     gc.disable()  # what is imported stays
-    for stream in (sys.stdout, sys.stderr):  # a library may keep one, and write to it in a fork
-        stream.reconfigure(write_through=True)
     watch, wanted = Watch(control), deque()
     os.chdir(folder)
     kernel = make_kernel()
