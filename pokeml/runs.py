@@ -466,10 +466,11 @@ def carry_out(
         for name, notebook in plan.notebooks.items():
             run.stages.append(StageRun(name, project.show(notebook), project.show(folder / notebook.name)))
         carrier = _Carrier(plan, run, watch, engine, jobs, timeout or project.timeout)
-        carrier.preload()
-        carrier.save()
         try:
-            _in_thread(carrier.all_stages, carrier.stop)
+            with contextlib.suppress(KeyboardInterrupt):  # one that comes just before the stages, or just behind them
+                carrier.preload()
+                carrier.save()
+                _in_thread(carrier.all_stages, carrier.stop)
             done = all(s.status in GOOD for s in run.stages)
             run.status = "completed" if done else run.current.status if run.current else "interrupted"
         except Exception as error:  # a mistake of ours; the record tells it, too
