@@ -346,7 +346,7 @@ class Helper:
             self._process.kill()
             self._process.wait()
 
-
+# %% ../nbs/03b_helper.ipynb #ef9a5a32
 _helpers: list[Helper] = []
 _one_start = threading.Lock()
 if hasattr(os, "fork"):

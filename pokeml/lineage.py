@@ -135,9 +135,10 @@ def differences(
             reasons.append(f"{what} ({notebook(unit)})")
     if not reasons and old["code"].keys() != new["code"].keys():
         other = sorted(old["code"].keys() ^ new["code"].keys())[0]
-        name = other.partition(":")[2]
-        gone = f"its helper {name} is {'new' if other in new['code'] else 'gone'}"
-        reasons.append(f"what its module does on import changed ({notebook(other)})" if name == "*" else gone)
+        if (name := other.partition(":")[2]) == "*":
+            reasons.append(f"what its module does on import changed ({notebook(other)})")
+        else:
+            reasons.append(f"its helper {name} is {'new' if other in new['code'] else 'gone'}")
     for parameter, value in new["parameters"].items():
         if parameter in old["parameters"]:
             reasons += [
