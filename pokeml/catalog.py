@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from .config import Config, load_config
 from .dataset import DATASETS, Dataset
-from .project import Config, PokemlError, Project, find_project, html_table, load_config, suggest
+from .project import PokemlError, Project, find_project, html_table, suggest
 
 # %% ../nbs/01_catalog.ipynb #bb7deb4f
 ENTRY_KEYS = ("type", "filepath", "load_args", "save_args", "schema", "layer", "metadata", "trusted")

@@ -20,10 +20,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from .config import Config, load_config
 from .helper import in_helper
 from .in_step import package_folder, read_notebook
 from .pipeline import PARAMETER, Node, Pipeline
-from .project import Config, PokemlError, Project, find_project, load_config, make_importable, suggest
+from .project import PokemlError, Project, find_project, make_importable, suggest
 from .source import imports_of, unit_name
 from .store import Store, hash_file, hash_json, text_keys
 

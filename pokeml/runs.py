@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import Catalog
+from .config import load_config
 from .dataset import MetricsDataset
 from .graph import checked_values, libraries, read_graph
 from .helper import HelperGone, close_helper, the_helper, without
 from .in_step import all_notebooks, check_in_step, package_folder
 from .lineage import Lineage
 from .pipeline import Pipeline
-from .project import PokemlError, Project, load_config, suggest
+from .project import PokemlError, Project, suggest
 from .record import GOOD, Run, StageRun, git_state, iso, library_versions, new_id, now
 from .stage import NODE_MIME, RUN_VARIABLE
 from .stage_lineage import StageLineage, StageVerdict

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import Catalog
+from .config import Config, load_config
 from .graph import check_as_imported, check_parameters, drop_stale_bytecode, function_of, load_pipeline
 from .in_step import notebook_of, package_folder
 from .lineage import Lineage, unit_of
 from .pipeline import PARAMETER, Node, Pipeline, call_node
-from .project import Config, PokemlError, Project, find_project, html_table, load_config, suggest
+from .project import PokemlError, Project, find_project, html_table, suggest
 from .stage_notebook import LeaveOut, check_injected
 from .store import hash_json, open_store, project_lock
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import xxhash
 
-from .project import Place, PokemlError, Project, read_yaml
+from .config import Place, read_yaml
+from .project import PokemlError, Project
 
 # %% ../nbs/02b_store.ipynb #c28b22a7
 def hash_file(path: Path) -> str:
