@@ -491,6 +491,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'pokeml.warm._be_forked': ('warm.html#_be_forked', 'pokeml/warm.py'),
                              'pokeml.warm._become_stage': ('warm.html#_become_stage', 'pokeml/warm.py'),
                              'pokeml.warm._choose_backend': ('warm.html#_choose_backend', 'pokeml/warm.py'),
+                             'pokeml.warm._finalizers': ('warm.html#_finalizers', 'pokeml/warm.py'),
                              'pokeml.warm._forget_exit': ('warm.html#_forget_exit', 'pokeml/warm.py'),
                              'pokeml.warm._handle': ('warm.html#_handle', 'pokeml/warm.py'),
                              'pokeml.warm._open_streams': ('warm.html#_open_streams', 'pokeml/warm.py'),

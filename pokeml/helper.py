@@ -72,8 +72,8 @@ class Forked:
         subprocess.TimeoutExpired
             If it lives longer than `timeout`, in seconds.
         """
-        if not self._ended.wait(timeout):
-            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+        if not self._ended.wait(timeout) or self._status is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
         return self._status
 
 # %% ../nbs/03b_helper.ipynb #b679d4cf
@@ -133,7 +133,8 @@ class Watch:
         with contextlib.suppress(ConnectionError):  # the other side is gone while it was being told something
             self.tell_ended()  # those that ended before this process could hear of it
             while True:
-                ready, _, _ = select.select([self.connection, self._waker], [], [], 0 if has_more else None)
+                waiting: list[Any] = [self.connection, self._waker]
+                ready, _, _ = select.select(waiting, [], [], 0 if has_more else None)
                 if self._waker in ready:
                     os.read(self._waker, 4096)
                     self.tell_ended()
@@ -149,7 +150,7 @@ class Watch:
                     has_more = idle()
         for pid in self.alive:
             signal_group(pid, signal.SIGKILL)
-        weakref.finalize._exitfunc()  # a library may have made a temporary folder on import
+        weakref.finalize._exitfunc()  # type: ignore[attr-defined]  # a library may have made a temporary folder on import
         os._exit(0)
 
     def start_anew(self) -> None:
@@ -384,7 +385,7 @@ def close_helper() -> None:
 @contextlib.contextmanager
 def without(*modules: str) -> Iterator[None]:
     """Let modules that are not imported yet seem not to be there, for a library that can do without them."""
-    hidden = dict.fromkeys(name for name in modules if name not in sys.modules)
+    hidden: dict[str, Any] = dict.fromkeys(name for name in modules if name not in sys.modules)
     sys.modules.update(hidden)
     try:
         yield

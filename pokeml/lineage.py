@@ -67,7 +67,11 @@ def version_of(library: str, project: Project, store: Store, beside: Path | None
         if found and not any(map(_is_editable, found)):
             return [" + ".join(d.name for d in found), " + ".join(d.version for d in found), []]
         spec = find_spec(library) or beside and PathFinder.find_spec(library, [str(beside)])
-        files = list(spec.submodule_search_locations or ([spec.origin] if spec.has_location else [])) if spec else []
+        files = (
+            list(spec.submodule_search_locations or ([spec.origin] if spec.origin and spec.has_location else []))
+            if spec
+            else []
+        )
         return [library, "?", files]
 
     # Whatever is installed or removed changes the folder's time. A notebook's process has other folders than a run's.

@@ -53,7 +53,7 @@ def repeatable_skops(data: bytes) -> bytes:
         schema = _ADDRESS.sub(number, old.read("schema.json").decode())
         for name in old.namelist():
             stem, dot, suffix = name.rpartition(".")
-            member = schema if name == "schema.json" else old.read(name)
+            member = schema.encode() if name == "schema.json" else old.read(name)
             info = zipfile.ZipInfo(f"{numbers.get(stem, stem)}{dot}{suffix}")  # of 1980, always
             new.writestr(info, _own_bytes(member) if suffix == "npy" else member, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()

@@ -92,7 +92,7 @@ class Project:
 
 # %% ../nbs/00_project.ipynb #fe5bba53
 SETTINGS = {
-    "package": None,
+    "package": "",  # must be given
     "notebooks": "nbs",
     "conf": "conf",
     "data": "data",

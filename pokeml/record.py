@@ -183,7 +183,7 @@ def git_state(folder: Path) -> dict[str, Any]:
 def library_versions() -> dict[str, str]:
     """Tell the versions of Python, pokeml and the libraries that pokeml needs."""
     needs = [r for r in metadata.requires("pokeml") or [] if "extra ==" not in r]
-    names = ["pokeml", *sorted(re.match(r"[\w.-]+", r)[0] for r in needs)]
+    names = ["pokeml", *sorted(re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in needs)]
     return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
 
 # %% ../nbs/05a_record.ipynb #9755a329

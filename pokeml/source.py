@@ -35,7 +35,7 @@ class _Import(NamedTuple):
 def _base(node: ast.ImportFrom, module: str, is_package: bool) -> str:
     """Name the module that a `from … import` reads, without dots in front."""
     if not node.level:
-        return node.module
+        return node.module or ""
     parts = module.split(".")
     parts = parts[: max(len(parts) - node.level + is_package, 0)]
     return ".".join([*parts, node.module] if node.module else parts)
@@ -67,11 +67,11 @@ def _is_typing(node: ast.AST) -> bool:
 
 def _parse_cell(text: str) -> ast.Module:
     if text.lstrip().startswith("%%") and text.split(maxsplit=1)[0] not in _PYTHON_MAGICS:
-        return ast.Module([])
+        return ast.Module([], [])
     for source in (text, _MAGIC_LINE.sub(r"\1pass", text)):
         with suppress(SyntaxError, ValueError), warnings.catch_warnings(action="ignore"):
             return ast.parse(source)
-    return ast.Module([])
+    return ast.Module([], [])
 
 
 def imports_of(text: str, module: str | None = None, is_package: bool = False, names: bool = False) -> list[str]:
@@ -93,7 +93,8 @@ def imports_of(text: str, module: str | None = None, is_package: bool = False, n
     list
         Their full names, sorted: `a.b` for `import a.b` and for `from a.b import c`.
     """
-    found, todo = set(), [_parse_cell(text)]
+    found: set[str] = set()
+    todo: list[ast.AST] = [_parse_cell(text)]
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
@@ -101,7 +102,7 @@ def imports_of(text: str, module: str | None = None, is_package: bool = False, n
         elif isinstance(node, ast.ImportFrom) and (module or not node.level):
             base = _base(node, module or "", is_package)
             found.update([f"{base}:{alias.name}" for alias in node.names] if names else [base])
-        todo += node.orelse if _is_typing(node) else ast.iter_child_nodes(node)
+        todo += node.orelse if isinstance(node, ast.If) and _is_typing(node) else ast.iter_child_nodes(node)
     return sorted(found)
 
 # %% ../nbs/02a_source.ipynb #2cf94e20
@@ -160,9 +161,9 @@ def _is_text(node: ast.AST) -> bool:
 
 def _walk(statement: ast.stmt) -> list[tuple[ast.AST, bool]]:
     """List the nodes of a statement, outer ones first, without docstrings; True with the bodies of definitions."""
-    nodes = [(statement, False)]
+    nodes: list[tuple[ast.AST, bool]] = [(statement, False)]
     for node, inside in nodes:  # grows on the way
-        body = ()
+        body: list[ast.stmt] = []
         if isinstance(node, _DEFINITIONS):
             body = node.body = [child for child in node.body if not _is_text(child)] or [ast.Pass()]
         nodes += [(child, inside or child in body) for child in ast.iter_child_nodes(node)]
@@ -210,17 +211,17 @@ def _changes(nodes: Iterable[tuple[ast.AST, bool]]) -> Iterator[tuple[str, bool]
 class _Plain(ast.NodeTransformer):
     """Makes a generator of every comprehension; and a tuple of every f-string, not all of which can be written."""
 
-    def visit_ListComp(self, node):
+    def visit_ListComp(self, node: Any) -> ast.AST:
         self.generic_visit(node)
         element = node.elt if hasattr(node, "elt") else ast.Tuple([node.key, node.value], ast.Load())
         return ast.GeneratorExp(element, node.generators)
 
     visit_SetComp = visit_DictComp = visit_ListComp
 
-    def visit_JoinedStr(self, node):
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         return ast.Tuple([self.visit(value) for value in node.values], ast.Load())
 
-    def visit_FormattedValue(self, node):
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.AST:
         return ast.Tuple([self.visit(value) for value in (node.value, node.format_spec) if value], ast.Load())
 
 
@@ -266,7 +267,12 @@ def _statements(text: str, module: str, is_package: bool) -> Iterator[_Statement
     symtable.symtable(text, module, "exec")  # finds what the syntax tree allows, such as a late `global`
     for node in ast.parse(text).body:
         is_script = isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
-        if _is_text(node) or isinstance(node, ast.Pass) or (is_script or _is_typing(node)) and not node.orelse:
+        if (
+            _is_text(node)
+            or isinstance(node, ast.Pass)
+            or (is_script or _is_typing(node))
+            and not getattr(node, "orelse", [])
+        ):
             continue
         yield _Statement(node, lines, module, is_package)
 
@@ -304,7 +310,9 @@ class _Module:
 
         touched = [(s, self._touched(s)) for s in statements]
         by_function = {s.node.name: names - {s.node.name} for s, names in touched if isinstance(s.node, _DEFINITIONS)}
-        self.statements = defaultdict(list, {EFFECTS: []} if self.only_loaded else {})
+        self.statements: defaultdict[str, list[_Statement]] = defaultdict(
+            list, {EFFECTS: []} if self.only_loaded else {}
+        )
         for s, names in touched:  # what calls a function, or is decorated by it, may add to its registry
             for name in names.union(*(by_function.get(call, ()) for call in s.calls)):
                 self.statements[name].append(s)

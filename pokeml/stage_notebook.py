@@ -52,7 +52,13 @@ def nodes_run_by(cell: str | ast.AST) -> list[str]:
     except SyntaxError:
         return []
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
-    texts = [a.value for call in calls if call.func.attr == "run" for a in call.args if isinstance(a, ast.Constant)]
+    texts = [
+        a.value
+        for call in calls
+        if getattr(call.func, "attr", "") == "run"
+        for a in call.args
+        if isinstance(a, ast.Constant)
+    ]
     return [text for text in texts if isinstance(text, str)]
 
 # %% ../nbs/03a_stage_notebook.ipynb #52ea6fea
@@ -134,7 +140,8 @@ def check_injected(shell: Any) -> None:
 # %% ../nbs/03a_stage_notebook.ipynb #8a3411ec
 def _names(cell: ast.AST) -> tuple[set[str], set[str]]:
     """Collect the names that a cell uses, and those that it sets; imports apart."""
-    used, made = set(), set()
+    used: set[str] = set()
+    made: set[str] = set()
     for n in ast.walk(cell):
         if isinstance(n, ast.Name):
             (used if isinstance(n.ctx, ast.Load) else made).add(n.id)
@@ -167,7 +174,7 @@ class LeaveOut:
             return f"it compares what ran now with what node {old[0]} made before", origins
         return None, origins
 
-    def visit(self, cell: ast.AST) -> ast.AST:
+    def visit(self, cell: ast.Module) -> ast.Module:
         """Give the cell back, or its imports and a line that says why the rest is left out."""
         used, made = _names(cell)
         why, origins = self._why(nodes_run_by(cell), used)

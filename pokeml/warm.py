@@ -170,10 +170,10 @@ def _open_streams(session: PipeSession) -> None:
             while select.select([self._fid], [], [])[0]:
                 self._take()
 
-        def write(self, string: str) -> int | None:
+        def write(self, string: str) -> int:
             if self._is_master_process():
                 self._take()
-            return super().write(string)
+            return super().write(string) or 0
 
         def flush(self) -> None:
             if self._is_master_process():
@@ -248,7 +248,7 @@ def _become_stage(kernel: Any, stage: Mapping[str, Any], requests: int, replies:
     _choose_backend()
     shell.user_ns["_dh"][:] = [Path.cwd()]
     if "multiprocessing.process" in sys.modules:  # it hands this on as the place of "" in sys.path
-        sys.modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
+        vars(sys.modules["multiprocessing.process"])["ORIGINAL_DIR"] = os.getcwd()
     kernel.session.pid = os.getpid()  # a session refuses to send from a fork that it does not know of
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # Python's own generator does so itself
@@ -268,13 +268,17 @@ def _answer(call: str, arguments: Mapping[str, Any], pipe: int) -> None:
         json.dump(told, answer)
 
 
+def _finalizers() -> dict[Any, Any]:
+    return weakref.finalize._registry  # type: ignore[attr-defined]
+
+
 def _forget_exit(kernel: Any) -> None:
     """Leave to the helper what libraries want done at its end, and keep what Python does for what a cell will make."""
-    for finalizer in list(weakref.finalize._registry):
+    for finalizer in list(_finalizers()):
         finalizer.atexit = False
     atexit._clear()
     atexit.register(logging.shutdown)
-    atexit.register(weakref.finalize._exitfunc)
+    atexit.register(weakref.finalize._exitfunc)  # type: ignore[attr-defined]
     if "multiprocessing.util" in sys.modules:
         atexit.register(sys.modules["multiprocessing.util"]._exit_function)
     atexit.register(kernel.shell.atexit_operations)
@@ -295,7 +299,7 @@ def _be_forked(kernel: Any, request: Mapping[str, Any], pipes: Sequence[int]) ->
             _answer(request["call"], request["arguments"], *pipes)
         else:
             _become_stage(kernel, request, *pipes)
-        threading._shutdown()  # waits for threads, and tells idle executors to end theirs
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, and tells idle executors to end theirs
         atexit._run_exitfuncs()
         status = 0
     finally:
@@ -317,10 +321,10 @@ def serve(control: int, folder: str = ".") -> None:
         The working directory.
     """
     gc.disable()  # what is imported stays
-    watch, wanted = Watch(control), deque()
+    watch, wanted = Watch(control), deque[str]()
     os.chdir(folder)
     kernel = make_kernel()
-    finalizers = len(weakref.finalize._registry)
+    finalizers = len(_finalizers())
 
     def preload(name: str) -> None:
         # skops imports scikit-learn's own tests, which would like pytest.
@@ -340,7 +344,7 @@ def serve(control: int, folder: str = ".") -> None:
             wanted.extend(request["import"])
             return
         if "rest" in request:
-            if len(weakref.finalize._registry) == finalizers:  # no library has something to tidy up at the end
+            if len(_finalizers()) == finalizers:  # no library has something to tidy up at the end
                 watch.start_anew()
             return
         for name in request["needs"]:
