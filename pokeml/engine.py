@@ -32,8 +32,8 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.exceptions import PapermillExecutionError
 
-from .dataset import whole_file
 from .helper import Forked, HelperGone, signal_group, the_helper
+from .location import whole_file
 from .warm import PipeSession, open_reader
 
 # %% ../nbs/05_engine.ipynb #ab5e5f08

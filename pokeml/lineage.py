@@ -20,7 +20,7 @@ from .catalog import Catalog
 from .in_step import notebook_of, package_folder
 from .pipeline import Node
 from .project import Project
-from .source import Sources, Unit, read_module, unit_name
+from .source import Sources, Unit, read_module
 from .store import Store, hash_json, text_keys
 
 # %% ../nbs/03_lineage.ipynb #6d712883
@@ -229,19 +229,20 @@ class Lineage:
         known = self.store.remember("units", self.project.show(path), self.store.fingerprint(path) or "", read)
         return {name: Unit(**about) for name, about in known.items()}
 
-    def fingerprint(self, dataset: str) -> str | None:
-        """Tell a dataset's fingerprint: of its file; of one that is not saved, that of what it was made from."""
+    def fingerprint(self, dataset: str, latest: bool = False) -> str | None:
+        """Tell a dataset's fingerprint: of what is loaded; of one that is not saved, that of what it was made from.
+
+        Where a run loads an older version, `latest` asks for the newest, which is what a node has made.
+        """
         if dataset in self.catalog:
-            return self.store.fingerprint(self.catalog[dataset].path)
+            return (self.catalog[dataset].latest if latest else self.catalog[dataset]).fingerprint(self.store)
         return self._unsaved.get(dataset)
 
     def entry(self, dataset: str, arguments: str = "load_args") -> list[Any] | None:
         """Give what counts of a dataset's entry in the catalog: its type, how it is loaded, or how and where saved."""
         if dataset not in self.catalog:
             return None
-        entry = self.catalog[dataset]
-        where = [entry.shown] if arguments == "save_args" else []
-        return [entry.type, getattr(entry, arguments), *where]
+        return self.catalog[dataset].entry(arguments)
 
     def version(self, library: str, beside: Path | None = None) -> tuple[str, str]:
         """Tell a library's name and version, as they were when this was asked first; see `version_of`."""
@@ -251,15 +252,22 @@ class Lineage:
 
     def format(self, dataset: str) -> tuple[str, list[str]]:
         """Give the hash of the code that reads and writes a dataset of this kind, and the libraries that it uses."""
-        kind = type(self.catalog[dataset])
-        if kind.type not in self._formats:
-            package = kind.__module__.partition(".")[0]
-            sources = self.sources
-            if package != sources.package:
-                sources = Sources(package, Path(sys.modules[package].__file__).parent, self._read_units)
-            code, libraries = sources.closure(unit_name(kind))
-            self._formats[kind.type] = hash_json(code), libraries
-        return self._formats[kind.type]
+        kind = self.catalog[dataset].type
+        if kind not in self._formats:
+            code, libraries = {}, []
+            for part in self.catalog[dataset].parts():
+                package = part.partition(".")[0]
+                own = {self.sources.package, __name__.partition(".")[0]}
+                if package not in own:  # of a library, the version tells what changes
+                    libraries.append(package)
+                    continue
+                sources = self.sources
+                if package != sources.package:
+                    sources = Sources(package, Path(sys.modules[package].__file__).parent, self._read_units)
+                more, needs = sources.closure(part)
+                code, libraries = code | more, [*libraries, *needs]
+            self._formats[kind] = hash_json(code), sorted(set(libraries))
+        return self._formats[kind]
 
     def made_from(self, node: Node, function: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Collect all that a node's outputs depend on.
@@ -327,7 +335,7 @@ class Lineage:
             verdict.reasons += differences(old, new | {"inputs": seen}, self.place, self._notebook)
             verdict.maybe = [d for d in node.datasets if d in anew]
             for output, fingerprint in known[1]["outputs"].items():
-                now = self.fingerprint(output) if output in self.catalog else fingerprint
+                now = self.fingerprint(output, latest=True) if output in self.catalog else fingerprint
                 if now != fingerprint:
                     verdict.reasons.append(f"output {output} {'is missing' if now is None else 'was changed by hand'}")
             if needed and not verdict.reasons:
@@ -348,7 +356,7 @@ class Lineage:
     def record(self, node: Node, made_from: Mapping[str, Any], run: str | None) -> None:
         """Keep what a node's outputs, as they are now, were made from."""
         self.note_unsaved(node, made_from)
-        outputs = {o: self.fingerprint(o) for o in node.outputs}
+        outputs = {o: self.fingerprint(o, latest=True) for o in node.outputs}
         about = {"made_from": made_from, "outputs": outputs, "run": run}
         self.store.put("node", self._subject(node), hash_json(made_from), about)
         self.store.save()

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .dataset import whole_file
+from .location import whole_file
 from .project import PokemlError, Project, suggest
 from .store import project_lock
 

@@ -147,7 +147,7 @@ def check_datasets(
                     f"Pipeline {stage} reads {dataset}, which is not there yet: node {node} of pipeline {home} "
                     f"makes it. First: pokeml run"
                 )
-            key = hash_json([store.fingerprint(catalog[dataset].path), catalog[dataset].columns])
+            key = hash_json([catalog[dataset].fingerprint(store), catalog[dataset].columns])
             store.remember("input", dataset, key, lambda dataset=dataset: catalog[dataset].check() or True)
         made |= part.outputs()
 
@@ -393,8 +393,9 @@ class _Carrier:
         """Put the scores of the nodes that were selected into the record."""
         for node in (n for n in stage.nodes if n["status"] in ("ran", "unchanged")):
             for dataset in node["outputs"]:
-                if isinstance(self.plan.catalog.datasets.get(dataset["name"]), MetricsDataset):
-                    self.run.metrics[dataset["name"]] = self.plan.catalog.load(dataset["name"])
+                name, catalog = dataset["name"], self.plan.catalog
+                if name in catalog and isinstance(catalog[name], MetricsDataset):
+                    self.run.metrics[name] = catalog[name].latest.load()
 
     def fail(self, stage: StageRun, node: str | None, **about: Any) -> None:
         """Note why a stage did not complete; of several, the first is what the run says."""

@@ -132,13 +132,15 @@ class _Shelf:
         if kept:
             self.catalog.save(dataset, value)
         if self.readers[dataset] and (not kept or self.catalog[dataset].exact):
-            self.memory[dataset] = (self.lineage.fingerprint(dataset) if kept else None, _own(value))
+            self.memory[dataset] = (self.lineage.fingerprint(dataset, latest=True) if kept else None, _own(value))
 
     def about(self, dataset: str, value: Any) -> dict[str, Any]:
-        """Describe a value for the record: its size, and the file and its hash if it has one."""
+        """Describe a value for the record: its size, where it lies, in which version, and its hash if it is kept."""
         about = {"name": dataset} | describe(value)
         if dataset in self.catalog and self.catalog[dataset].exists():
-            about |= {"path": self.catalog[dataset].shown, "xxh3_128": self.lineage.fingerprint(dataset)}
+            kept = self.catalog[dataset]
+            about |= {"path": kept.shown, "xxh3_128": self.lineage.fingerprint(dataset)}
+            about |= {"version": kept.version} if kept.version else {}
         return about
 
     def can_load(self, node: Node) -> bool:
@@ -233,7 +235,12 @@ class Stage:
         given = self._run.get("given", "params of this run")
         self.config = load_config(self.project, "parameters", self.env, params, given, store.read_yaml)
         self.params = check_parameters(self.pipeline, self.config)
-        self.catalog = Catalog(load_config(self.project, "catalog", self.env, read=store.read_yaml), self.project)
+        self.catalog = Catalog(
+            load_config(self.project, "catalog", self.env, read=store.read_yaml),
+            self.project,
+            version=self._run.get("id"),
+            load_versions=self._run.get("load_versions"),
+        )
         self.selected = self.pipeline.only_nodes(*nodes) if nodes else self.pipeline
         self._lineage = Lineage(self.project, self.catalog, store, self.config.place)
         self._functions = {n.name: function_of(n, self.project.package, name) for n in self.pipeline.nodes}

@@ -147,7 +147,8 @@ class StageLineage:
         versions = [
             lineage.version(lib, notebook.parent) for lib in libraries - {project.package, *sys.stdlib_module_names}
         ]
-        shows = {*facts["texts"], *part.outputs()} & set(lineage.catalog)
+        known = {*lineage.catalog, *(d for p in self.graph.pipelines.values() for d in p.outputs() | p.inputs())}
+        shows = {d for d in {*facts["texts"], *part.outputs()} & known if d in lineage.catalog}
         return {
             "notebook": facts["cells"],
             "code": code,
