@@ -66,6 +66,8 @@ class Project:
         The environment that is used when none is named.
     timeout
         How long a cell of a run may take, in seconds; `None` for as long as it likes.
+    hooks
+        The objects that hold the project's hooks, `package.module:object` each.
     """
 
     root: Path
@@ -76,6 +78,7 @@ class Project:
     outputs: Path
     env: str
     timeout: float | None = None
+    hooks: tuple[str, ...] = ()
 
     def path(self, filepath: str | Path) -> Path:
         """Turn a path of the configuration into an absolute one; `data/` means the data folder."""
@@ -99,6 +102,7 @@ SETTINGS = {
     "outputs": "outputs",
     "env": "local",
     "timeout": "",
+    "hooks": "",
 }
 
 
@@ -139,6 +143,7 @@ def read_settings(path: Path) -> Project:
         package=settings["package"],
         env=settings["env"],
         timeout=_seconds(settings["timeout"], path),
+        hooks=tuple(settings["hooks"].replace(",", " ").split()),
         **folders,
     )
 
