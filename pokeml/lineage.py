@@ -18,7 +18,7 @@ from typing import Any
 
 from .catalog import Catalog
 from .in_step import notebook_of, package_folder
-from .pipeline import Node
+from .pipeline import Node, base_name
 from .project import Project
 from .source import Sources, Unit, read_module
 from .store import Store, hash_json, text_keys
@@ -293,12 +293,13 @@ class Lineage:
         formats = {self.catalog[d].type: self.format(d) for d in kept}
         needs = sorted({*libraries, *(library for _, needs in formats.values() for library in needs)})
         versions = dict(map(self.version, needs))
+        of_dict = bool(node.keys) and isinstance(node.keys[0], str)  # of a tuple, the order of the outputs says it all
         made_from = {
             "function": function,
             "code": code,
             "formats": {kind: code for kind, (code, _) in formats.items()},
             "parameters": {name: text_keys(parameters[name]) for name in node.parameters},
-            "node": [dict(node.inputs), list(node.outputs)],
+            "node": [dict(node.inputs), list(node.outputs), *([list(node.keys)] if of_dict else [])],
             "inputs": {d: [self.fingerprint(d), self.entry(d)] for d in node.datasets},
             "outputs": {o: self.entry(o, "save_args") for o in node.outputs},
             "versions": {"Python": platform.python_version()} | versions,
@@ -319,7 +320,7 @@ class Lineage:
         node, function, parameters
             As for `made_from`.
         anew
-            Datasets that other nodes will make before; what they will be is not known yet.
+            Datasets (their `base_name`) that other nodes will make before; what they will be is not known yet.
         needed
             Whether its outputs will be asked for, those included that are not saved.
         """
@@ -331,9 +332,9 @@ class Lineage:
             verdict.reasons.append(FIRST_TIME)
         else:
             old, new = known[1]["made_from"], verdict.made_from
-            seen = {d: old["inputs"].get(d, now) if d in anew else now for d, now in new["inputs"].items()}
+            seen = {d: old["inputs"].get(d, now) if base_name(d) in anew else now for d, now in new["inputs"].items()}
             verdict.reasons += differences(old, new | {"inputs": seen}, self.place, self._notebook)
-            verdict.maybe = [d for d in node.datasets if d in anew]
+            verdict.maybe = [d for d in node.datasets if base_name(d) in anew]
             for output, fingerprint in known[1]["outputs"].items():
                 now = self.fingerprint(output, latest=True) if output in self.catalog else fingerprint
                 if now != fingerprint:

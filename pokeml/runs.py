@@ -25,7 +25,7 @@ from .graph import checked_values, libraries, read_graph
 from .helper import HelperGone, close_helper, the_helper, without
 from .in_step import all_notebooks, check_in_step, package_folder
 from .lineage import Lineage
-from .pipeline import Pipeline
+from .pipeline import Pipeline, base_name
 from .project import PokemlError, Project, suggest
 from .record import GOOD, Run, StageRun, git_state, iso, library_versions, new_id, now
 from .stage import NODE_MIME, RUN_VARIABLE
@@ -125,8 +125,8 @@ def check_datasets(
     maker = {dataset: (name, node) for name, p in whole.items() for dataset, node in p.makers.items()}
     made: set[str] = set()
     for stage, part in stages.items():
-        for dataset in sorted(part.inputs()):
-            home, node = maker.get(dataset, (None, None))
+        for dataset in sorted(part.free_inputs()):
+            home, node = maker.get(base_name(dataset), (None, None))
             if dataset not in catalog:
                 if home is None:
                     raise PokemlError(
@@ -140,7 +140,7 @@ def check_datasets(
                 raise PokemlError(
                     f"Pipeline {stage} reads {dataset}, which {home} makes but the catalog does not keep. {way}."
                 )
-            if dataset in made:
+            if base_name(dataset) in made:
                 continue
             if home and not catalog[dataset].exists():
                 raise PokemlError(
@@ -149,7 +149,7 @@ def check_datasets(
                 )
             key = hash_json([catalog[dataset].fingerprint(store), catalog[dataset].columns])
             store.remember("input", dataset, key, lambda dataset=dataset: catalog[dataset].check() or True)
-        made |= part.outputs()
+        made |= set(part.makers)
 
 # %% ../nbs/06_runs.ipynb #8900f9d0
 def make_plan(
@@ -295,8 +295,10 @@ class _Carrier:
 
     def all_stages(self) -> None:
         """Run the stages, as many at once as there are jobs, each when those whose datasets it reads have completed."""
-        makers = {dataset: name for name, part in self.plan.stages.items() for dataset in part.outputs()}
-        left = {s.name: {makers[d] for d in self.plan.stages[s.name].inputs() if d in makers} for s in self.run.stages}
+        stages = self.plan.stages
+        makers = {dataset: name for name, part in stages.items() for dataset in part.makers}
+        reads = {name: set(map(base_name, part.free_inputs())) for name, part in stages.items()}
+        left = {s.name: {makers[d] for d in reads[s.name] if d in makers} for s in self.run.stages}
         running: dict[Future, str] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             while running or left and not self.stopped:

@@ -26,7 +26,7 @@ from .graph import check_as_imported, check_parameters, drop_stale_bytecode, fun
 from .hooks import HookError, find_hooks
 from .in_step import notebook_of, package_folder, place_of
 from .lineage import Lineage, unit_of
-from .pipeline import PARAMETER, Node, Pipeline, call_node
+from .pipeline import PARAMETER, Node, Pipeline, base_name, call_node, is_parameter
 from .project import PokemlError, Project, find_project, html_table, suggest
 from .stage_notebook import LeaveOut, check_injected
 from .store import hash_json, open_store, project_lock
@@ -165,7 +165,7 @@ class _Shelf:
     def check_input(self, dataset: str, pipeline: Pipeline) -> None:
         if dataset in self.catalog:
             return self.catalog[dataset].check()
-        if maker := pipeline.makers.get(dataset):
+        if maker := pipeline.makers.get(base_name(dataset)):
             raise PokemlError(
                 f"{dataset} is not in the catalog, so it is not kept between runs: select node {maker} as well."
             )
@@ -271,7 +271,7 @@ class NodeRunner:
                 check_as_imported(library, self._lineage.version(library)[1])
         self._shelf = _Shelf(self._lineage, self.pipeline)
         self._hooks = find_hooks(self.project, store)
-        for dataset in sorted(self.selected.inputs()):
+        for dataset in sorted(self.selected.free_inputs()):
             self._shelf.check_input(dataset, self.pipeline)
         self._hooks.call(
             "after_catalog_created",
@@ -364,7 +364,7 @@ class NodeRunner:
 
     def _check_inputs(self, node: Node) -> None:
         for dataset in node.datasets:
-            maker = self.pipeline.makers.get(dataset)
+            maker = self.pipeline.makers.get(base_name(dataset))
             if maker and dataset not in self._shelf.memory and dataset not in self.catalog:
                 raise PokemlError(f"Node {node.name} needs {dataset}; run the cell of node {maker} first.")
 
@@ -376,7 +376,8 @@ class NodeRunner:
             inputs[dataset] = self.load(dataset)
             self._show("after_dataset_loaded", {dataset: inputs[dataset]}, node)
             record["inputs"].append(self._shelf.about(dataset, inputs[dataset]))
-        inputs |= {f"{PARAMETER}{p}": copy.deepcopy(self.params[p]) for p in node.parameters}
+        parameters = {name for name in node.inputs.values() if is_parameter(name)}
+        inputs |= {name: copy.deepcopy(self.params[name.removeprefix(PARAMETER)]) for name in parameters}
         run_id = self._run.get("id")
         about = {"catalog": self.catalog, "is_async": False, "run_id": run_id, "session_id": run_id}
         if self._hooks.has("before_node_run"):

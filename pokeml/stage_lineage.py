@@ -18,7 +18,7 @@ from typing import Any
 from .graph import Graph
 from .in_step import read_notebook
 from .lineage import FIRST_TIME, Lineage, Verdict
-from .pipeline import Node, Pipeline
+from .pipeline import Node, Pipeline, base_name
 from .source import imports_of
 from .store import hash_json
 
@@ -126,7 +126,7 @@ class StageLineage:
             if node.name in force:
                 verdict.reasons = ["forced"]
             if not verdict.is_good:
-                anew |= set(node.outputs)
+                anew |= set(map(base_name, node.outputs))
             verdicts.append(verdict)
         return verdicts
 
@@ -147,8 +147,8 @@ class StageLineage:
         versions = [
             lineage.version(lib, notebook.parent) for lib in libraries - {project.package, *sys.stdlib_module_names}
         ]
-        known = {*lineage.catalog, *(d for p in self.graph.pipelines.values() for d in p.outputs() | p.inputs())}
-        shows = {d for d in {*facts["texts"], *part.outputs()} & known if d in lineage.catalog}
+        known = {*lineage.catalog}.union(*(p.datasets() for p in self.graph.pipelines.values()))
+        shows = {d for d in {*facts["texts"], *part.all_outputs()} & known if d in lineage.catalog}
         return {
             "notebook": facts["cells"],
             "code": code,
@@ -173,11 +173,11 @@ class StageLineage:
         old = verdict.known["made_from"]
         reasons = [f"its notebook changed ({project.show(notebook)})"] if old["notebook"] != new["notebook"] else []
         reasons += [f"{m.replace(':', '.')} changed" for m in new["code"] if old["code"].get(m) != new["code"][m]]
-        made = {o for node in verdict.nodes if not node.is_good for o in node.made_from["outputs"]}
+        made = {base_name(o) for node in verdict.nodes if not node.is_good for o in node.made_from["outputs"]}
         reasons += [
             f"{d}, which it shows, changed"
             for d, now in new["datasets"].items()
-            if d not in made and old["datasets"].get(d) != now
+            if base_name(d) not in made and old["datasets"].get(d) != now
         ]
         reasons += [
             f"{lib} {old['versions'][lib]} → {version}"
