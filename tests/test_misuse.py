@@ -132,8 +132,8 @@ def edit_pipeline(copy, module: str, old: str, new: str) -> None:
 
 
 def test_two_nodes_write_one_dataset(copy):
-    edit_pipeline(copy, "04_metrics", '"confusion_matrix"', '"predictions"')
-    assert "Two nodes write predictions: " in refused(copy)
+    edit_pipeline(copy, "04_metrics", '"confusion_matrix"', '"classification_metrics"')
+    assert "Two nodes write classification_metrics: " in refused(copy)
 
 
 def test_nodes_go_round_in_a_circle(copy):
