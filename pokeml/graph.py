@@ -15,7 +15,7 @@ import time
 import traceback
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -297,9 +297,9 @@ def describe(root: str) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def check_values(root: str, env: str | None, params: dict[str, Any]) -> bool:
+def check_values(root: str, conf: str, env: str | None, params: dict[str, Any]) -> bool:
     """Import the pipelines of a project, and check the values of all parameters."""
-    project = find_project(root)
+    project = replace(find_project(root), conf=Path(conf))
     config = load_config(project, "parameters", env, params)
     for pipeline in load_pipelines(project).values():
         check_parameters(pipeline, config)
@@ -372,7 +372,7 @@ def checked_values(
     key = hash_json([graph.key, text_keys(found)])
     checked = store.get("parameters", project.package)
     if checked is None or checked[0] != key:
-        _in_helper(project, "check_values", env=env, params=dict(params))
+        _in_helper(project, "check_values", conf=str(project.conf), env=env, params=dict(params))
         store.put("parameters", project.package, key, True)
     return found
 

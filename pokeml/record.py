@@ -84,8 +84,10 @@ class Run:
         `running`, `completed`, `failed`, `interrupted`, or `killed` where it could not say so itself.
     command
         What was called.
-    env, pipelines, nodes, params
-        What was chosen: environment, pipelines and nodes (empty for all), and values in place of those in the files.
+    env, params
+        What was chosen: environment, and values in place of those in the files.
+    selection
+        What was asked for, as `Selection.given` tells it; empty for all.
     parameters
         The resolved value of each parameter that was used.
     git
@@ -103,6 +105,12 @@ class Run:
     error
         Of a run that did not complete: `stage`, `node`, `cell` (its number in the executed notebook), `kind`,
         `message`, `hint`, `notebook`.
+    label
+        What the user calls it.
+    load_versions
+        Versions of datasets that were asked for, by name.
+    conf_source
+        The folder that the configuration came from, where it is not the project's.
     schema
         The version of this format.
     """
@@ -111,8 +119,7 @@ class Run:
     status: str
     command: list[str]
     env: str
-    pipelines: list[str]
-    nodes: list[str]
+    selection: dict[str, Any]
     params: dict[str, Any]
     parameters: dict[str, Any]
     git: dict[str, Any]
@@ -123,12 +130,18 @@ class Run:
     stages: list[StageRun] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] | None = None
-    schema: int = 1
+    label: str | None = None
+    load_versions: dict[str, str] = field(default_factory=dict)
+    conf_source: str | None = None
+    schema: int = 2
 
     @classmethod
     def from_json(cls, text: str) -> "Run":
         """Read a record; keys that this version does not know are left out."""
         data = json.loads(text)
+        if data.get("schema", 1) == 1:
+            data["selection"] = {key: data[key] for key in ("pipelines", "nodes") if data.get(key)}
+            data["schema"] = 2
         known = {f.name for f in fields(cls)}
         stage_keys = {f.name for f in fields(StageRun)}
         stages = [StageRun(**{k: v for k, v in stage.items() if k in stage_keys}) for stage in data.get("stages", [])]
