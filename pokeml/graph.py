@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DESCRIBED', 'pipeline_names', 'forget_changed', 'check_as_imported', 'load_pipeline', 'in_order', 'load_pipelines',
-           'parameter_values', 'check_parameters', 'check_unused', 'Graph', 'function_of', 'describe', 'check_values',
-           'drop_stale_bytecode', 'read_graph', 'known_graph', 'checked_values', 'libraries']
+           'Graph', 'function_of', 'describe', 'check_values', 'drop_stale_bytecode', 'read_graph', 'known_graph',
+           'checked_values', 'libraries']
 
 # %% ../nbs/03c_graph.ipynb #0887b4e4
 import importlib.util
@@ -13,7 +13,6 @@ import os
 import sys
 import time
 import traceback
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
@@ -23,7 +22,8 @@ from typing import Any
 from .config import Config, load_config
 from .helper import in_helper
 from .in_step import package_folder, read_notebook
-from .pipeline import ALL_PARAMETERS, PARAMETER, Node, Pipeline, base_name, is_parameter
+from .parameters import check_parameters, check_unused, parameter_values
+from .pipeline import Node, Pipeline, base_name
 from .project import PokemlError, Project, find_project, make_importable, suggest
 from .source import imports_of, unit_name
 from .store import Store, hash_file, hash_json, text_keys
@@ -160,92 +160,6 @@ def load_pipelines(project: Project) -> dict[str, Pipeline]:
     """Import all pipelines of a project, in an order in which they can run."""
     return in_order({name: _import_pipeline(project, name) for name in pipeline_names(project)})
 
-# %% ../nbs/03c_graph.ipynb #7da7b513
-def _annotation(node: Node, argument: str) -> Any:
-    try:
-        return typing.get_type_hints(node.func).get(argument, Any)
-    except (NameError, TypeError):  # an annotation that only a type checker can read
-        return Any
-
-
-def parameter_values(pipeline: Pipeline, config: Config) -> dict[str, Any]:
-    """Look up the parameters that a pipeline takes.
-
-    Returns
-    -------
-    dict
-        The value of each parameter, by name.
-
-    Raises
-    ------
-    PokemlError
-        If a parameter is not set.
-    """
-    found = {}
-    for taker in pipeline.nodes:
-        for name in taker.parameters:
-            value: Any = config.values
-            for part in name.split(".") if name != ALL_PARAMETERS else ():
-                if not isinstance(value, Mapping) or part not in value:
-                    near = suggest(name, config.values)
-                    raise PokemlError(
-                        f"Node {taker.name} takes the parameter {name}, which no parameters file sets. {near}"
-                    )
-                value = value[part]
-            found[name] = value if name != ALL_PARAMETERS else {k: v for k, v in value.items() if k[0] != "_"}
-    return found
-
-
-def check_parameters(pipeline: Pipeline, config: Config) -> dict[str, Any]:
-    """Look up the parameters that a pipeline takes, and check their types.
-
-    Returns
-    -------
-    dict
-        The value of each parameter, by name.
-
-    Raises
-    ------
-    PokemlError
-        If a parameter is not set, or not of the type that a node takes.
-    """
-    from pydantic import TypeAdapter, ValidationError
-    from pydantic.errors import PydanticSchemaGenerationError
-
-    found = parameter_values(pipeline, config)
-    for taker in pipeline.nodes:
-        for argument, name in taker.inputs.items():
-            if not is_parameter(name):
-                continue
-            name = name.removeprefix(PARAMETER)
-            value = found[name]
-            try:
-                TypeAdapter(_annotation(taker, argument)).validate_python(value, strict=True)
-            except ValidationError as error:
-                first = error.errors()[0]
-                inner = "".join(f".{part}" for part in first["loc"])
-                raise PokemlError(
-                    f"Parameter {name}{inner} is {first['input']!r}, which node {taker.name} does not take: "
-                    f"{first['msg']}. It is set in {config.place(name)}."
-                ) from error
-            except PydanticSchemaGenerationError:  # a class that pydantic does not know; the node has to look itself
-                pass
-    return found
-
-# %% ../nbs/03c_graph.ipynb #43b33775
-def check_unused(pipelines: Iterable[Pipeline], config: Config) -> None:
-    """Refuse a parameter that no node of any pipeline takes; one whose name begins with `_` is a helper for others.
-
-    Raises
-    ------
-    PokemlError
-        If there is one.
-    """
-    used = {p.partition(".")[0] for pipeline in pipelines for p in pipeline.parameters()}
-    for name in config.values if ALL_PARAMETERS not in used else ():
-        if name not in used and not name.startswith("_"):
-            raise PokemlError(f"{config.place(name)}: no node takes the parameter {name!r}. {suggest(name, used)}")
-
 # %% ../nbs/03c_graph.ipynb #bc234df5
 @dataclass(frozen=True)
 class Graph:
@@ -301,8 +215,7 @@ def check_values(root: str, conf: str, env: str | None, params: dict[str, Any]) 
     """Import the pipelines of a project, and check the values of all parameters."""
     project = replace(find_project(root), conf=Path(conf))
     config = load_config(project, "parameters", env, params)
-    for pipeline in load_pipelines(project).values():
-        check_parameters(pipeline, config)
+    check_parameters(Pipeline(load_pipelines(project).values()), config)
     return True
 
 

@@ -25,6 +25,7 @@ from .graph import checked_values, libraries, read_graph
 from .helper import HelperGone, close_helper, the_helper, without
 from .in_step import all_notebooks, check_in_step, package_folder
 from .lineage import Lineage
+from .parameters import plain_values
 from .pipeline import Pipeline, base_name
 from .project import CONF_SOURCE, PokemlError, Project, suggest
 from .record import GOOD, Run, StageRun, git_state, iso, library_versions, new_id, now
@@ -163,11 +164,12 @@ def make_plan(
     PokemlError
         If anything is not right; the message names it, its place and the way out.
     """
+    params = plain_values(params)
     store = open_store(project)
     _check_in_step(project, store)
     graph = read_graph(project, store)
     whole = graph.pipelines
-    catalog = Catalog(load_config(project, "catalog", env, read=store.read_yaml), project)
+    catalog = Catalog(load_config(project, "catalog", env, params, read=store.read_yaml), project)
     for dataset in load_versions or {}:
         if dataset not in catalog:
             raise PokemlError(f"--load-versions: unknown dataset {dataset!r}. {suggest(dataset, catalog)}")
@@ -189,7 +191,7 @@ def make_plan(
         check = partial(check_stage, notebook, project.show(notebook), whole[name])
         store.remember("stage notebook", name, key, lambda check=check: check() or True)
     config = load_config(project, "parameters", env, params, read=store.read_yaml)
-    parameters = checked_values(project, store, graph, config, env, params or {})
+    parameters = checked_values(project, store, graph, config, env, params)
     check_datasets(stages, whole, catalog, store)
     lineage = StageLineage(Lineage(project, catalog, store, config.place), graph, parameters, env or project.env)
     anew: set[str] = set()
@@ -202,7 +204,7 @@ def make_plan(
         project=project,
         env=env or project.env,
         selection=selection,
-        params=dict(params or {}),
+        params=params,
         load_versions=dict(load_versions or {}),
         label=label,
         stages=stages,

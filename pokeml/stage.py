@@ -22,11 +22,12 @@ from typing import Any
 
 from .catalog import Catalog
 from .config import Config, load_config
-from .graph import check_as_imported, check_parameters, drop_stale_bytecode, function_of, load_pipeline
+from .graph import check_as_imported, drop_stale_bytecode, function_of, load_pipeline
 from .hooks import HookError, find_hooks
 from .in_step import notebook_of, package_folder, place_of
 from .lineage import Lineage, unit_of
-from .pipeline import PARAMETER, Node, Pipeline, base_name, call_node, is_parameter
+from .parameters import arguments, check_parameters, plain_values
+from .pipeline import Node, Pipeline, base_name, call_node
 from .project import PokemlError, Project, find_project, html_table, suggest
 from .stage_notebook import LeaveOut, check_injected
 from .store import hash_json, open_store, project_lock
@@ -251,10 +252,11 @@ class NodeRunner:
         self.pipeline = load_pipeline(self.project, name)
         self._run = dict(run or {})
         given = self._run.get("given", "params of this run")
+        params = plain_values(params)
         self.config = load_config(self.project, "parameters", self.env, params, given, store.read_yaml)
         self.params = check_parameters(self.pipeline, self.config)
         self.catalog = Catalog(
-            load_config(self.project, "catalog", self.env, read=store.read_yaml),
+            load_config(self.project, "catalog", self.env, params, given, store.read_yaml),
             self.project,
             version=self._run.get("id"),
             load_versions=self._run.get("load_versions"),
@@ -376,8 +378,7 @@ class NodeRunner:
             inputs[dataset] = self.load(dataset)
             self._show("after_dataset_loaded", {dataset: inputs[dataset]}, node)
             record["inputs"].append(self._shelf.about(dataset, inputs[dataset]))
-        parameters = {name for name in node.inputs.values() if is_parameter(name)}
-        inputs |= {name: copy.deepcopy(self.params[name.removeprefix(PARAMETER)]) for name in parameters}
+        inputs |= arguments(node, self.params, self.config)
         run_id = self._run.get("id")
         about = {"catalog": self.catalog, "is_async": False, "run_id": run_id, "session_id": run_id}
         if self._hooks.has("before_node_run"):
