@@ -8,9 +8,11 @@ __all__ = ['TARGET', 'NUMBERS', 'NEUTRAL_PERCENTAGE_MALE', 'pipeline', 'count_ab
 
 # %% ../../nbs/pipelines/02_data_engineering.ipynb #ec5ab346
 import ast
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge, Gt, Lt
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelEncoder
 
@@ -101,7 +103,9 @@ def create_model_input(pokemon: pd.DataFrame) -> tuple[pd.DataFrame, LabelEncode
 
 # %% ../../nbs/pipelines/02_data_engineering.ipynb #57962a1f
 def split_data(
-    model_input: pd.DataFrame, test_data_ratio: float, random_state: int
+    model_input: pd.DataFrame,
+    test_data_ratio: Annotated[float, Gt(0), Lt(1)],
+    random_state: Annotated[int, Ge(0), Lt(2**32)],
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Split the rows into a training part and a test part.
 

@@ -14,11 +14,12 @@ import json
 import pkgutil
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import sklearn.pipeline
+from annotated_types import Ge, Lt, MinLen
 from sklearn.base import clone, is_classifier
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
@@ -382,10 +383,10 @@ def compare(searches: Mapping[str, GridSearchCV], models: Mapping[str, Any], cho
 def fit_best_model(
     X_train: pd.DataFrame,
     y_train: pd.DataFrame,
-    primary_type_models: dict[str, Any],
-    model_packages: list[str],
-    cross_validation_folds: int,
-    random_state: int,
+    primary_type_models: Annotated[dict[str, Any], MinLen(1)],
+    model_packages: Annotated[list[str], MinLen(1)],
+    cross_validation_folds: Annotated[int, Ge(2)],
+    random_state: Annotated[int, Ge(0), Lt(2**32)],
 ) -> tuple[sklearn.pipeline.Pipeline, pd.DataFrame]:
     """Choose between candidates by cross-validation, and fit the best one on all training rows.
 
