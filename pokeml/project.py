@@ -112,7 +112,7 @@ SETTINGS = {
     "hooks": "",
     "soft_merge": "",
 }
-KINDS = ("catalog", "credentials", "globals", "logging", "parameters")
+KINDS = ("catalog", "credentials", "globals", "parameters")
 
 
 def _seconds(text: str, path: Path) -> float | None:

@@ -22,9 +22,10 @@ from .catalog import Catalog
 from .config import load_config
 from .dataset import MetricsDataset
 from .graph import checked_values, libraries, read_graph
-from .helper import HelperGone, close_helper, the_helper, without
+from .helper import HelperGone, close_helper, in_helper, the_helper, without
 from .in_step import all_notebooks, check_in_step, package_folder
 from .lineage import Lineage
+from .logs import logging_files
 from .parameters import plain_values
 from .pipeline import Pipeline, base_name
 from .project import CONF_SOURCE, PokemlError, Project, suggest
@@ -190,6 +191,10 @@ def make_plan(
         key = hash_json([store.fingerprint(notebook), [n.name for n in whole[name].nodes]])
         check = partial(check_stage, notebook, project.show(notebook), whole[name])
         store.remember("stage notebook", name, key, lambda check=check: check() or True)
+    if files := logging_files(project, env):
+        key = hash_json([[project.show(path), store.fingerprint(path)] for path in files])
+        check = partial(in_helper, "pokeml.logs:check_logging", root=str(project.root), env=env)
+        store.remember("logging", env or project.env, key, check)
     config = load_config(project, "parameters", env, params, read=store.read_yaml)
     parameters = checked_values(project, store, graph, config, env, params)
     check_datasets(stages, whole, catalog, store)

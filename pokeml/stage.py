@@ -26,6 +26,7 @@ from .graph import check_as_imported, drop_stale_bytecode, function_of, load_pip
 from .hooks import HookError, find_hooks
 from .in_step import notebook_of, package_folder, place_of
 from .lineage import Lineage, unit_of
+from .logs import set_logging
 from .parameters import arguments, check_parameters, plain_values
 from .pipeline import Node, Pipeline, base_name, call_node
 from .project import PokemlError, Project, find_project, html_table, suggest
@@ -246,6 +247,7 @@ class NodeRunner:
         self.name = name
         self.project = project or find_project()
         self.env = env or self.project.env
+        set_logging(self.project, self.env)
         self.records: list[dict[str, Any]] = []
         store = open_store(self.project)
         drop_stale_bytecode(self.project, store)
