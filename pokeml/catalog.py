@@ -17,6 +17,7 @@ from .dataset import Dataset, JSONDataset, MetricsDataset, ModelDataset, PickleD
 from .figure_datasets import FigureDataset, ImageDataset, PlotlyDataset, PlotlyJSONDataset
 from .location import LocalFile, RemoteFile, Versions
 from .project import PokemlError, Project, find_project, html_table, suggest
+from .schema import read_schema
 from pokeml.table_datasets import (
     CSVDataset,
     ExcelDataset,
@@ -126,13 +127,6 @@ def _location(
     return Versions(file, load_version, version) if versioned else file
 
 
-def _columns(entry: Mapping[str, Any], about: str) -> list[str]:
-    schema = _expect(entry, "schema", dict, {}, about)
-    if unknown := [key for key in schema if key != "columns"]:
-        raise PokemlError(f"{about}: `schema` has an unknown key {unknown[0]!r}. {suggest(unknown[0], ['columns'])}")
-    return [str(column) for column in _expect(schema, "columns", list, [], about)]
-
-
 def _trusted(entry: Mapping[str, Any], cls: type[Dataset], about: str) -> Any:
     trusted = entry.get("trusted")
     if trusted is not None and (cls.takes_trusted is None or not isinstance(trusted, cls.takes_trusted)):
@@ -210,6 +204,7 @@ def make_dataset(
     for key in entry:
         if key not in keys:
             raise PokemlError(f"{place(key)}: dataset {name} has an unknown key {key!r}. {suggest(key, keys)}")
+    schema = read_schema(entry.get("schema"), name, place)
     secrets = _secrets(entry, about, credentials)
     fs_args = _expect(entry, "fs_args", dict, {}, about)
 
@@ -224,7 +219,8 @@ def make_dataset(
         save_args=_expect(entry, "save_args", dict, {}, about),
         fs_args=fs_args,
         options={key: entry[key] for key in cls.keys if key in entry},
-        columns=_columns(entry, about),
+        columns=list(schema.names),
+        schema=schema,
         layer=_expect(entry, "layer", str, None, about),
         metadata=entry.get("metadata", {}),
         trusted=_trusted(entry, cls, about),
@@ -333,12 +329,18 @@ class Catalog:
             raise PokemlError(f"{dataset} has the file of dataset {other} ({self[other].place}). Give it another.")
         return dataset
 
+    def entry(self, name: str) -> tuple[str, Any] | None:
+        """Give the key of the entry that a dataset is made from, its name or a pattern, and what it says of it."""
+        if name in iter(self):
+            return name, self.config.values[name]
+        for pattern in self._patterns:
+            if (words := _match(pattern, name)) is not None:
+                return pattern, _filled(self.config.values[pattern], words)
+        return None
+
     def _find(self, name: str) -> Dataset | None:
-        if name not in self._datasets:
-            for pattern in self._patterns:
-                if (words := _match(pattern, name)) is not None:
-                    self._datasets[name] = self._make(name, pattern, _filled(self.config.values[pattern], words))
-                    break
+        if name not in self._datasets and (found := self.entry(name)) is not None:
+            self._datasets[name] = self._make(name, *found)
         return self._datasets.get(name)
 
     def __getitem__(self, name: str) -> Dataset:

@@ -65,7 +65,9 @@ class Dataset:
     options
         The keys of its entry that only this kind of dataset has.
     columns
-        The columns that it must have, from `schema: columns`; empty where the entry says nothing.
+        The columns that it must have, from `schema`; empty where the entry says nothing.
+    schema
+        What looks at the table whenever it is loaded or saved, a `pokeml.schema.Schema`.
     layer
         The data layer, for pictures and lists.
     metadata
@@ -93,6 +95,7 @@ class Dataset:
     fs_args: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
+    schema: Any = None
     layer: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     trusted: Any = None
@@ -135,11 +138,14 @@ class Dataset:
         __tracebackhide__ = True
         self.check()
         with in_its_name(self, "be read"), self.location.reading() as path:
-            return self.read(path)
+            value = self.read(path)
+        self.check_schema(value)
+        return value
 
     def save(self, value: Any) -> None:
         """Save the value, whole or not at all; a `PokemlError` if this kind of dataset cannot hold it."""
         __tracebackhide__ = True
+        self.check_schema(value)
         with in_its_name(self, f"hold this {type(value).__name__}"), self.location.writing() as path:
             self.write(value, path)
 
@@ -161,6 +167,12 @@ class Dataset:
                 header = self.header(path)
             self.check_columns(header)
 
+    def check_schema(self, value: Any) -> None:
+        """See that a value is as the schema of its entry says, if there is one."""
+        __tracebackhide__ = True
+        if self.schema:
+            self.schema.check(value, self)
+
     def check_columns(self, header: list[str]) -> None:
         """See that among the columns that there are, each of the entry's is there once."""
         __tracebackhide__ = True
@@ -181,7 +193,8 @@ class Dataset:
         """Give what counts of its entry: how it is loaded, or how and where it is saved; no secret is among it."""
         more = [{"fs_args": self.fs_args, "options": self.options}] if self.fs_args or self.options else []
         where = [self.shown] if arguments == "save_args" else []
-        return [self.type, getattr(self, arguments), *where, *more]
+        schema = [self.schema.spec] if self.schema else []
+        return [self.type, getattr(self, arguments), *where, *more, *schema]
 
     def parts(self) -> list[str]:
         """Name the code that reads and writes it: units as `package.module:Class`, or a library."""

@@ -239,10 +239,17 @@ class Lineage:
         return self._unsaved.get(dataset)
 
     def entry(self, dataset: str, arguments: str = "load_args") -> list[Any] | None:
-        """Give what counts of a dataset's entry in the catalog: its type, how it is loaded, or how and where saved."""
+        """Give what counts of a dataset's entry in the catalog: its type, how it is loaded, or how and where saved.
+
+        Also its schema, and the code of one that the project imports: then the table is to be looked at again.
+        """
         if dataset not in self.catalog:
             return None
-        return self.catalog[dataset].entry(arguments)
+        entry, path = self.catalog[dataset].entry(arguments), getattr(self.catalog[dataset].schema, "path", None)
+        if path and path.startswith(f"{self.sources.package}."):
+            module, _, unit = path.rpartition(".")
+            entry.append(self.sources.closure(f"{module}:{unit}")[0])
+        return entry
 
     def version(self, library: str, beside: Path | None = None) -> tuple[str, str]:
         """Tell a library's name and version, as they were when this was asked first; see `version_of`."""
