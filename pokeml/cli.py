@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .catalog_commands import catalog
 from .options import SELECTION, VALUES, check_seconds, complete, options, split_names
 from .project import PokemlError, find_project
 
@@ -426,3 +427,6 @@ def info(as_json: bool) -> None:
         click.echo(f"\n{name}")
         for node in pipeline.nodes:
             click.echo(f"  {node.name}: {', '.join(node.inputs.values())} → {', '.join(node.outputs)}")
+
+# %% ../nbs/07_cli.ipynb #b3e714a7
+main.add_command(catalog)
