@@ -331,6 +331,11 @@ class Lineage:
         needed
             Whether its outputs will be asked for, those included that are not saved.
         """
+
+        def is_anew(dataset: str) -> bool:
+            pinned = dataset in self.catalog and self.catalog[dataset].is_pinned
+            return base_name(dataset) in anew and not pinned
+
         verdict = Verdict(node.name, self.made_from(node, function, parameters))
         known = self.store.get("node", self._subject(node))
         if node.always_run:
@@ -339,9 +344,9 @@ class Lineage:
             verdict.reasons.append(FIRST_TIME)
         else:
             old, new = known[1]["made_from"], verdict.made_from
-            seen = {d: old["inputs"].get(d, now) if base_name(d) in anew else now for d, now in new["inputs"].items()}
+            seen = {d: old["inputs"].get(d, now) if is_anew(d) else now for d, now in new["inputs"].items()}
             verdict.reasons += differences(old, new | {"inputs": seen}, self.place, self._notebook)
-            verdict.maybe = [d for d in node.datasets if base_name(d) in anew]
+            verdict.maybe = [d for d in node.datasets if is_anew(d)]
             for output, fingerprint in known[1]["outputs"].items():
                 now = self.fingerprint(output, latest=True) if output in self.catalog else fingerprint
                 if now != fingerprint:

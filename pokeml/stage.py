@@ -22,6 +22,7 @@ from typing import Any
 
 from .catalog import Catalog
 from .config import Config, load_config
+from .dataset import CannotLoad, MemoryDataset
 from .graph import check_as_imported, drop_stale_bytecode, function_of, load_pipeline
 from .hooks import HookError, find_hooks
 from .in_step import notebook_of, package_folder, place_of
@@ -136,7 +137,7 @@ class _Shelf:
         __tracebackhide__ = True
         fingerprint, value = self.memory.get(dataset, (None, None))
         if dataset in self.memory and (dataset not in self.catalog or fingerprint == self.lineage.fingerprint(dataset)):
-            return _own(value)
+            return self.own(dataset, value)
         fingerprint = self.lineage.fingerprint(dataset)  # taken before, so that a change while it is read is noticed
         value = self.catalog.load(dataset)
         if self.readers[dataset] > 1 and _is_table(value):
@@ -150,7 +151,21 @@ class _Shelf:
         if kept:
             self.catalog.save(dataset, value)
         if self.readers[dataset] and (not kept or self.catalog[dataset].exact):
-            self.memory[dataset] = (self.lineage.fingerprint(dataset, latest=True) if kept else None, _own(value))
+            fingerprint = self.lineage.fingerprint(dataset, latest=True) if kept else None
+            self.memory[dataset] = (fingerprint, self.own(dataset, value))
+
+    def own(self, dataset: str, value: Any) -> Any:
+        """Give a copy for one reader, as deep as the entry of a dataset that is not kept says."""
+        entry = self.catalog.get(dataset)
+        return entry.copy(value) if isinstance(entry, MemoryDataset) and entry.options else _own(value)
+
+    def look(self, dataset: str, value: Any = None) -> Any:
+        """Load a dataset to be shown; where it can only be saved, give the value, or else tell where it lies."""
+        __tracebackhide__ = True
+        try:
+            return self.load(dataset)
+        except CannotLoad:
+            return self.catalog[dataset] if value is None else value
 
     def about(self, dataset: str, value: Any) -> dict[str, Any]:
         """Describe a value for the record: its size, where it lies, in which version, and its hash if it is kept."""
@@ -352,14 +367,14 @@ class NodeRunner:
         __tracebackhide__ = True
         if node not in self.selected.nodes:
             record["status"] = "loaded"
-            return {o: self.load(o) for o in node.outputs}
+            return {o: self._shelf.look(o) for o in node.outputs}
         self._check_inputs(node)
         verdict = self._lineage.check(node, self._functions[node.name], self.params, needed=True)
         if force or node.name in self._run.get("force", []):
             verdict.reasons = ["forced"]
         if verdict.is_good:
             record["status"] = "unchanged"
-            return {o: self.load(o) for o in node.outputs if load}
+            return {o: self._shelf.look(o) for o in node.outputs if load}
         record["why"] = verdict.reasons
         values = self._compute(node, record)
         self._lineage.record(node, verdict.made_from, self._run.get("id"))
@@ -398,10 +413,13 @@ class NodeRunner:
             finally:
                 record["warnings"] = list(dict.fromkeys(f"{w.category.__name__}: {w.message}" for w in caught))
         if not node.always_run:
+            # Partitions are read when the node asks for them.
+            known = tuple(f"{self.catalog[d].shown}/" for d in node.datasets if d in self.catalog)
             record["warnings"] += [
                 f"{path} was read, but is no input: if it changes, the node will not run again. "
                 "Put it into the catalog and the node's inputs, or mark the node with always_run=True."
                 for path in read
+                if not path.startswith(known)
             ]
         if self._hooks.has("after_node_run"):
             seen = {name: _own(value) for name, value in values.items()}
@@ -412,7 +430,7 @@ class NodeRunner:
             self._show("after_dataset_saved", {dataset: value}, node)
         # The next time they will be loaded, and a cell should see the same then.
         as_loaded = [o for o in values if o in self.catalog and not self.catalog[o].exact]
-        return values | {o: self.load(o) for o in as_loaded}
+        return values | {o: self._shelf.look(o, values[o]) for o in as_loaded}
 
     def _show(self, hook: str, data: Mapping[str, Any], node: Node) -> None:
         """Call a hook for a dataset, with a copy of its own: what it does to that does not reach a node."""

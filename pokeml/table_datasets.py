@@ -107,10 +107,6 @@ class PandasJSONDataset(Dataset):
         """Write a DataFrame."""
         value.to_json(path, **self.save_args)
 
-    def header(self, path: Path) -> list[str]:
-        """Read the table, for the names may stand anywhere."""
-        return [str(column) for column in self.read(path).columns]
-
 # %% ../nbs/00d_table_datasets.ipynb #f81e39e7
 class ExcelDataset(Dataset):
     """A table as an Excel sheet, by openpyxl unless `load_args` and `save_args: writer` name another `engine`."""
@@ -189,7 +185,3 @@ class PolarsDataset(Dataset):
     def write(self, value: Any, path: Path) -> None:
         """Write a polars DataFrame."""
         getattr(value, f"write_{self._format()}")(path, **self.save_args)
-
-    def header(self, path: Path) -> list[str]:
-        """Read the table's names, which only some formats give without the rest."""
-        return self.read(path).columns
