@@ -127,7 +127,7 @@ class Dataset:
         raise NotImplementedError
 
     def header(self, path: Path) -> list[str]:
-        """Name the columns in the file, if it is a table; a kind that need not read all of it for that has its own way."""
+        """Name the columns in the file, if it is a table; a kind that need not read it all has its own way."""
         return [str(column) for column in getattr(self.read(path), "columns", [])]
 
     @property

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import Catalog
-from .config import load_config
+from .config import load_config, load_credentials
 from .dataset import MetricsDataset
 from .graph import checked_values, libraries, read_graph
 from .helper import HelperGone, close_helper, in_helper, the_helper, without
@@ -170,10 +170,9 @@ def make_plan(
     _check_in_step(project, store)
     graph = read_graph(project, store)
     whole = graph.pipelines
-    catalog = Catalog(load_config(project, "catalog", env, params, read=store.read_yaml), project)
-    for dataset in load_versions or {}:
-        if dataset not in catalog:
-            raise PokemlError(f"--load-versions: unknown dataset {dataset!r}. {suggest(dataset, catalog)}")
+    entries = load_config(project, "catalog", env, params, read=store.read_yaml)
+    secrets = partial(load_credentials, project, env)  # read only where one is needed
+    catalog = Catalog(entries, project, lambda: secrets().values, load_versions=load_versions)
 
     def exists(dataset: str) -> bool | None:
         return catalog[dataset].exists() if dataset in catalog else None

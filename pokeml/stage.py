@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .catalog import Catalog
-from .config import Config, load_config
+from .config import Config, load_config, load_credentials
 from .dataset import CannotLoad, MemoryDataset
 from .graph import check_as_imported, drop_stale_bytecode, function_of, load_pipeline
 from .hooks import HookError, find_hooks
@@ -275,6 +275,7 @@ class NodeRunner:
         self.catalog = Catalog(
             load_config(self.project, "catalog", self.env, params, given, store.read_yaml),
             self.project,
+            lambda: load_credentials(self.project, self.env).values,
             version=self._run.get("id"),
             load_versions=self._run.get("load_versions"),
         )
