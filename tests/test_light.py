@@ -40,7 +40,17 @@ def done(tmp_path_factory) -> Toy:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--version"], ["--help"], ["info"], ["runs", "list"], ["runs", "show"], ["run", "--dry-run"], ["run"]],
+    [
+        ["--version"],
+        ["--help"],
+        ["info"],
+        ["runs", "list"],
+        ["runs", "show"],
+        ["run", "--dry-run"],
+        ["run"],
+        ["catalog", "list"],
+        ["catalog", "resolve"],
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported(done, arguments):

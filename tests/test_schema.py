@@ -1,0 +1,141 @@
+"""What a table must look like is said in the catalog, and looked at whenever it is loaded or saved."""
+
+import json
+
+import pytest
+from test_light import HEAVY, modules
+from toy import Toy, ran, reasons
+
+CATALOG = "conf/base/catalog.yml"
+EXAMPLE = """\
+pokemon_database:
+  type: pandas.CSVDataset
+  filepath: data/01_raw/pokemon.csv
+  schema:
+    columns:
+      pokedex_number: {dtype: int, unique: true, ge: 1}
+      name: str
+      abilities: str
+      type1: {dtype: str, str_matches: "^[a-z]+$"}
+      type2: {dtype: str, nullable: true}
+      generation: {dtype: int, ge: 1, le: 9}
+      hp: {dtype: int, ge: 1, le: 255}
+      attack: {dtype: int, ge: 1, le: 255}
+      height_m: {dtype: number, gt: 0, nullable: true}
+      percentage_male: {dtype: number, ge: 0, le: 100, nullable: true}
+      is_legendary: {isin: [0, 1]}
+      against_.*: {regex: true, isin: [0, 0.25, 0.5, 1, 2, 4]}
+    unique: [name]
+"""
+
+
+@pytest.fixture
+def toy(tmp_path) -> Toy:
+    return Toy(tmp_path / "project")
+
+
+def declare(toy: Toy, dataset: str, schema: str) -> None:
+    """Give the entry of a dataset of the small project a schema."""
+    lines = (toy.root / CATALOG).read_text("utf-8").splitlines()
+    lines = [f"{line[:-1]}, schema: {schema}}}" if line.startswith(f"{dataset}:") else line for line in lines]
+    toy.write(CATALOG, "\n".join(lines) + "\n")
+
+
+def shown(copy) -> list[dict]:
+    """Give all that the newest executed notebooks show."""
+    folder = copy.records()[-1].parent
+    cells = [c for path in sorted(folder.glob("*.ipynb")) for c in json.loads(path.read_text("utf-8"))["cells"]]
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
+def test_the_example_is_as_a_full_schema_says(copy):
+    copy.write("conf/local/catalog.yml", EXAMPLE)
+    done = copy.pokeml("run", "--pipeline", "pre_processing")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("engine", ["pokeml", "papermill"])
+def test_violations_are_a_table_in_the_executed_notebook_and_end_the_run(copy, engine):
+    copy.write("conf/local/catalog.yml", EXAMPLE.replace("le: 255}\n      attack", "le: 150}\n      attack"))
+    done = copy.pokeml("run", "--pipeline", "pre_processing", "--engine", engine)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "Dataset pokemon_database (data/01_raw/pokemon.csv; conf/local/catalog.yml, line 1) is not as" in done.stderr
+    assert "hp  le: 150  11 of 1,025 rows  112: 250, 142: 160, 201: 190, …" in done.stderr
+    tables = [o["data"]["text/html"] for o in shown(copy) if "<table>" in str(o.get("data", {}).get("text/html"))]
+    assert sum("11 of 1,025 rows" in "".join(table) for table in tables) == 1
+    assert not list((copy.root / "data/02_intermediate").glob("*.parquet"))
+
+
+def test_an_output_that_is_not_as_declared_is_not_saved(toy):
+    declare(toy, "clean", "{columns: {size: {dtype: float, ge: 3}, kind: {isin: [x, y]}}}")
+    done = toy.pokeml("run")
+    assert done.returncode == 1
+    assert "kind  isin: ['x', 'y']  2 of 6 rows  2: 'z', 5: 'z'" in done.stderr
+    assert toy.datasets() == {}
+
+
+def test_another_schema_of_an_input_or_an_output_runs_the_node_again(toy):
+    toy.run()
+    declare(toy, "raw", "{columns: {size: float}}")
+    record = toy.run()
+    assert ran(record) == {"clean"} and "the catalog entry of its input raw changed" in reasons(record)
+    assert ran(toy.run()) == set()
+    declare(toy, "counts", "{columns: [a]}")  # of what is no table
+    done = toy.pokeml("run")
+    assert done.returncode == 1 and "a schema is for a DataFrame, and this is a dict" in done.stderr
+
+
+def test_a_schema_of_pandera_by_its_import_path(toy):
+    model = """
+import pandera.pandas as pa
+
+LEAST = 0
+
+
+class Raw(pa.DataFrameModel):
+    size: float = pa.Field(ge=LEAST)
+    kind: str
+"""
+    toy.write("toy/tables.py", model)
+    declare(toy, "raw", "toy.tables.Raw")
+    toy.run()
+    assert ran(toy.run()) == set()
+    toy.replace("toy/tables.py", "LEAST = 0", "LEAST = 5")  # its code counts
+    done = toy.pokeml("run")
+    assert done.returncode == 1
+    assert "size  greater_than_or_equal_to(5)  5 of 9 rows  0: 0.25, 1: 1.25, 2: 2.25, …" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("{column: [size]}", "has an unknown key 'column'. Did you mean columns?"),
+        ("{columns: {size: {gee: 1}}}", "column size has an unknown check 'gee'. Did you mean ge?"),
+        ("{columns: {size: flot}}", "column size: unknown dtype 'flot'. Did you mean float?"),
+        ("{columns: {kind: {str_matches: '['}}}", "is no regular expression"),
+        ("{columns: [siz]}", "no column 'siz'. Did you mean size?"),
+        ("{columns: {siz: float}}", "no column 'siz'. Did you mean size?"),
+        ("toy.tables.Raw", "toy.tables:Raw is not there to be read"),
+    ],
+)
+def test_a_mistake_in_a_schema_is_told_before_anything_runs(toy, schema, message):
+    declare(toy, "raw", schema)
+    done = toy.pokeml("run")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+    assert toy.records() == []
+
+
+def test_a_plan_looks_at_names_and_imports_nothing_heavy(toy):
+    declare(toy, "raw", "{columns: {size: {dtype: float, ge: 0}, kind: str}}")
+    toy.run()
+    for arguments in (["run", "--dry-run"], ["run"]):
+        assert not (HEAVY | {"pandera", "numpy"}) & modules(toy, *arguments)
+
+
+def test_without_pandera_the_message_names_the_extra(toy):
+    toy.write("../lib/pandera.py", "raise ImportError(\"No module named 'pandera'\")\n")
+    declare(toy, "raw", "{columns: [size, kind]}")
+    toy.run()  # names need no pandera
+    toy.write(CATALOG, (toy.root / CATALOG).read_text().replace("[size, kind]", "{size: float}"))
+    done = toy.pokeml("run")
+    assert done.returncode == 1 and "pip install 'pokeml[schema]'" in done.stderr
