@@ -97,7 +97,7 @@ def find_kind(name: str, project: Project | None = None) -> type[Dataset]:
 # %% ../nbs/01_catalog.ipynb #edfff504
 FILE_KEYS = ("fs_args", "versioned")
 CACHED = "CachedDataset"
-ENTRY_KEYS = ("type", "load_args", "save_args", "credentials", "schema", "layer", "metadata", "trusted")
+ENTRY_KEYS = ("type", "load_args", "save_args", "credentials", "schema", "validator", "layer", "metadata", "trusted")
 
 
 def _expect(entry: Mapping[str, Any], key: str, kind: type, default: Any, about: str) -> Any:
@@ -237,7 +237,9 @@ def make_dataset(
     more = [key for key in entry if key not in keys]
     if more and not cls.takes_any_key:
         raise PokemlError(f"{place(more[0])}: dataset {name} has an unknown key {more[0]!r}. {suggest(more[0], keys)}")
-    schema = read_schema(entry.get("schema"), name, place)
+    if "schema" in entry and "validator" in entry:
+        raise PokemlError(f"{about} has a `schema` and a `validator`; keep one.")
+    schema = read_schema(entry.get("schema", entry.get("validator")), name, place)
     secrets = _secrets(entry, about, credentials)
     fs_args = _expect(entry, "fs_args", dict, {}, about)
 

@@ -23,6 +23,7 @@ from .dataset import Dataset
 from .pipeline import Pipeline
 from .project import PokemlError, Project, suggest
 from .record import iso, read_runs
+from .schema import import_schema
 
 # %% ../nbs/06a_catalog_report.ipynb #8526bd50
 @dataclass(frozen=True)
@@ -270,6 +271,8 @@ def _check_one(catalog: Catalog, name: str, load: bool) -> Iterator[str]:
         yield f"{place}: `{part}` has an unknown option {option!r}. {advice}"
     try:
         dataset.credentials()
+        if path := getattr(dataset.schema, "path", None):
+            import_schema(path, dataset)
         if dataset.is_kept and dataset.exists():
             dataset.check()
             if load:
@@ -351,21 +354,23 @@ NOTES = {
 
 def _for_kedro(entry: Mapping[str, Any], project: Project) -> dict[str, Any]:
     """Write one entry as Kedro understands it."""
-    kept = dict(entry)
+    kept = {key: value for key, value in entry.items() if value is not None}
     kind = str(kept["type"]).replace("DataSet", "Dataset")
     kept["type"] = KEDRO_TYPES.get(kind, kind)
-    own = {key: kept.pop(key) for key in ("schema", "trusted") if key in kept}
+    metadata = dict(kept.pop("metadata", {}))
+    layer = kept.pop("layer", None)
+    own = {key: kept.pop(key) for key in ("schema", "trusted") if key in kept} | dict(metadata.pop("pokeml", {}))
     if kept["type"].startswith("pokeml.") and "trusted" in own:
         kept["trusted"] = own.pop("trusted")
-    metadata = dict(kept.pop("metadata", None) or {})
-    if "layer" in kept:
-        metadata["kedro-viz"] = {"layer": kept.pop("layer")} | dict(metadata.get("kedro-viz", {}))
-    if own:
-        metadata["pokeml"] = own | dict(metadata.get("pokeml", {}))
-    filepath = kept.get("filepath")
-    if filepath and "://" not in filepath:
-        path = project.path(filepath)
-        kept["filepath"] = path.relative_to(project.root).as_posix() if path.is_relative_to(project.root) else str(path)
+    metadata |= {"kedro-viz": dict(metadata.get("kedro-viz", {})) | {"layer": layer}} if layer else {}
+    metadata |= {"pokeml": own} if own else {}
+    for key in ("filepath", "path"):
+        if key in kept and "://" not in kept[key]:
+            path = project.path(kept[key])
+            inside = path.is_relative_to(project.root)
+            kept[key] = path.relative_to(project.root).as_posix() if inside else str(path)
+    if isinstance(inner := kept.get("dataset"), Mapping):  # what a cached or partitioned one is made of
+        kept["dataset"] = _for_kedro(inner, project)
     return kept | ({"metadata": metadata} if metadata else {})
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'COMPARE', 'TEXTS', 'FLAGS', 'RULES', 'SCHEMA_KEYS', 'FIRST_ROWS', 'is_of', 'Schema', 'read_schema',
-           'Violation', 'SchemaError']
+           'Violation', 'SchemaError', 'import_schema']
 
 # %% ../nbs/00d_schema.ipynb #0eacc550
 import importlib
@@ -129,7 +129,7 @@ class Schema:
         Parameters
         ----------
         value
-            A DataFrame of pandas or polars.
+            A DataFrame of pandas or polars, or a mapping from names to such.
         about
             What to call it in an error.
 
@@ -143,11 +143,19 @@ class Schema:
         __tracebackhide__ = True
         if not self:
             return
-        if not all(hasattr(value, name) for name in ("__len__", "columns", "dtypes")):
+        if isinstance(value, Mapping) and value and all(map(_is_table, value.values())):  # the sheets of a workbook
+            for key, table in value.items():
+                self.check(table, f"{about}, {key!r}")
+            return
+        if not _is_table(value):
             raise PokemlError(f"{about}: a schema is for a DataFrame, and this is a {type(value).__name__}.")
         violations = _check(self, value, about) if self.needs_pandera else _missing(self, value)
         if violations:
             raise SchemaError(about, violations, len(value))
+
+
+def _is_table(value: Any) -> bool:
+    return all(hasattr(value, name) for name in ("__len__", "columns", "dtypes"))
 
 
 def _flag(schema: Mapping[str, Any], key: str, where: Callable[[str], str]) -> bool:
@@ -162,7 +170,7 @@ def read_schema(spec: Any, name: str, place: Callable[[str], str]) -> Schema:
     Parameters
     ----------
     spec
-        What the entry says under `schema`; `None` where it says nothing.
+        What the entry says under `schema`, or as Kedro has it under `validator`; `None` where it says nothing.
     name
         The dataset's name.
     place
@@ -185,6 +193,13 @@ def read_schema(spec: Any, name: str, place: Callable[[str], str]) -> Schema:
         return Schema(spec, path=spec)
     if not isinstance(spec, Mapping):
         raise PokemlError(f"{where()} is a mapping with `columns` or an import path, but is {spec!r}.")
+    if "class" in spec:  # Kedro's long form
+        if more := [key for key in spec if key != "class"]:
+            raise PokemlError(
+                f"{where(str(more[0]))}: `{more[0]}` is not known here; a table is looked at on load and on save, and "
+                "what is wrong is an error."
+            )
+        return read_schema(spec["class"], name, place)
     if unknown := [key for key in spec if key not in SCHEMA_KEYS]:
         raise PokemlError(f"{where(unknown[0])} has an unknown key {unknown[0]!r}. {suggest(unknown[0], SCHEMA_KEYS)}")
     read = {}
@@ -354,7 +369,14 @@ def _build(pandera: Any, schema: Schema, wrong: set[str], types: Mapping[str, An
     return pandera.DataFrameSchema(columns, strict=schema.strict, ordered=schema.ordered, unique=unique, **more)
 
 
-def _imported(path: str, about: Any) -> Any:
+def import_schema(path: str, about: Any) -> Any:
+    """Import a schema or model of pandera.
+
+    Raises
+    ------
+    PokemlError
+        If it is not there, or none.
+    """
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -370,7 +392,7 @@ def _check(schema: Schema, value: Any, about: Any) -> list[Violation]:
     __tracebackhide__ = True
     pandera = _pandera(value, about)
     if schema.path:
-        return _validate(_imported(schema.path, about), value, about)
+        return _validate(import_schema(schema.path, about), value, about)
     types = dict(zip(map(str, value.columns), value.dtypes, strict=True))
     index = getattr(value, "index", None)
     if schema.index and index is None:
