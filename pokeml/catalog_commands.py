@@ -61,7 +61,7 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).rstrip("\n")
 
 
-def size_of(number: int) -> str:
+def size_of(number: float) -> str:
     """Write a number of bytes as people do: 160.3 kB."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 1000:
@@ -187,7 +187,7 @@ def show(name: str, env: str | None) -> None:
     make_importable(project)
     found = _catalog(project, env)
     dataset = found[name]
-    key, entry = found.entry(name)
+    key = (found.entry(name) or (name,))[0]
     pattern = f", pattern {key}" if key != name else ""
     click.echo(f"{name}: {dataset.type}\ndefined in {dataset.place}{pattern}")
     click.echo("".join(f"\n  {line}" for line in _yaml(resolve(found, [name])[name]).splitlines()).lstrip("\n"))

@@ -90,14 +90,13 @@ def list_datasets(catalog: Catalog, pipelines: Iterable[Pipeline], only_used: bo
     used = dict.fromkeys([*written, *read])
     listed = []
     for name in dict.fromkeys([*([] if only_used else catalog), *used]):
-        by = {"written_by": written.get(name, []), "read_by": read.get(name, [])}
+        by = (written.get(name, []), read.get(name, []))
         if (found := catalog.entry(name)) is None:
-            listed.append(Listed(name, "memory", None, None, None, **by, defined=None, pattern=None))
+            listed.append(Listed(name, "memory", None, None, None, *by, None, None))
             continue
-        dataset, key = catalog[name], found[0]
-        about = {"defined": dataset.place, "pattern": key if key != name else None}
+        dataset, pattern = catalog[name], found[0] if found[0] != name else None
         file = dataset.shown if dataset.is_kept else None
-        listed.append(Listed(name, dataset.type, dataset.layer, file, is_there(dataset), **by, **about))
+        listed.append(Listed(name, dataset.type, dataset.layer, file, is_there(dataset), *by, dataset.place, pattern))
     if not only_used:
         return listed
     return [one for one in listed if one.name in used]
@@ -264,8 +263,8 @@ def one_by_one(config: Config, project: Project, secrets: Mapping[str, Any]) -> 
     return catalog, findings
 
 
-def _check_one(catalog: Catalog, name: str, load: bool) -> Iterator[str]:
-    dataset, key = catalog[name], catalog.entry(name)[0]
+def _check_one(catalog: Catalog, one: Listed, load: bool) -> Iterator[str]:
+    dataset, key = catalog[one.name], one.pattern or one.name
     for part, option, advice in unknown_options(dataset):
         place = catalog.config.place(f"{key}.{part}.{option}")
         yield f"{place}: `{part}` has an unknown option {option!r}. {advice}"
@@ -328,7 +327,7 @@ def find_mistakes(
     found = [finding for finding in findings if finding.dataset in chosen]
     for one in (one for one in listed if one.name in chosen and one.name not in broken):
         if one.type != "memory":
-            found += [Finding(one.name, message) for message in _check_one(catalog, one.name, load)]
+            found += [Finding(one.name, message) for message in _check_one(catalog, one, load)]
             if not one.written_by and one.there is False and one.read_by:
                 found.append(Finding(one.name, f"{catalog[one.name]} is not there, and no node writes it."))
         elif not one.written_by:
