@@ -11,6 +11,7 @@ import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -209,7 +210,7 @@ def read_schema(spec: Any, name: str, place: Callable[[str], str]) -> Schema:
         if not isinstance(given, Mapping):
             raise PokemlError(f"{where(part)}: `{part}` is a list of names or a mapping, but is {given!r}.")
         read[part] = {
-            str(column): _read_rules(str(column), rules, lambda rule, c=column, p=part: where(p, str(c), rule))
+            str(column): _read_rules(str(column), rules, partial(where, part, str(column)))
             for column, rules in given.items()
         }
     unique = [spec["unique"]] if isinstance(spec.get("unique"), str) else spec.get("unique") or []
@@ -225,7 +226,8 @@ def read_schema(spec: Any, name: str, place: Callable[[str], str]) -> Schema:
     return Schema(
         spec=spec,
         names=tuple(names),
-        **read,
+        columns=read["columns"],
+        index=read["index"],
         unique=tuple(map(str, unique)),
         strict=_flag(spec, "strict", where),
         ordered=_flag(spec, "ordered", where),
@@ -356,7 +358,7 @@ def _build(pandera: Any, schema: Schema, wrong: set[str], types: Mapping[str, An
         flags = {"nullable": rules.get("nullable", False), "unique": rules.get("unique", False)}
         return flags | {"checks": checks + _checks(pandera, rules)}
 
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, rules in schema.columns.items():
         found = [n for n in types if re.fullmatch(name, n)] if rules.get("regex") else [name]
         columns |= {n: pandera.Column(required=rules.get("required", True), **keys(n, rules)) for n in found or [name]}
@@ -394,11 +396,12 @@ def _check(schema: Schema, value: Any, about: Any) -> list[Violation]:
     if schema.path:
         return _validate(import_schema(schema.path, about), value, about)
     types = dict(zip(map(str, value.columns), value.dtypes, strict=True))
-    index = getattr(value, "index", None)
-    if schema.index and index is None:
-        raise PokemlError(f"{about}: its schema has an `index`, which a table of polars has not.")
-    levels = getattr(index, "levels", [index])
-    level_types = {str(n): level.dtype for n, level in zip(index.names, levels, strict=True)} if schema.index else {}
+    level_types = {}
+    if schema.index:
+        if not hasattr(value, "index"):
+            raise PokemlError(f"{about}: its schema has an `index`, which a table of polars has not.")
+        levels = getattr(value.index, "levels", [value.index])
+        level_types = {str(n): level.dtype for n, level in zip(value.index.names, levels, strict=True)}
     wrong = _wrong_types(schema.columns, types) + _wrong_types(schema.index, level_types)
     return wrong + _validate(_build(pandera, schema, {v.column for v in wrong}, types), value, about)
 
