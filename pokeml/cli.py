@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .catalog_commands import catalog
-from .options import SELECTION, VALUES, check_seconds, complete, options, split_names
+from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .project import PokemlError, find_project
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class _Group(click.Group):
             context.exit(2 if isinstance(error, PokemlError) else 1)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="pokeml", prog_name="pokeml", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
@@ -262,24 +262,24 @@ def _take_signals() -> Callable[[], None]:
     return check
 
 # %% ../nbs/07_cli.ipynb #89eeb386
-@main.command()
+@main.command(cls=Command)
 @options(SELECTION, VALUES)
 @click.option(
     "-f",
     "--force",
     is_flag=False,
     flag_value="",
-    metavar="[NODE[,NODE]]",
+    metavar="[NAMES]",
     help="Run all that is selected, or these nodes, even where nothing has changed.",
     shell_complete=complete("nodes"),
 )
 @click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
 @click.option("--keep-going", is_flag=True, help="After a failure, run what does not need it.")
 @click.option("--label", metavar="TEXT", help="Give the run a name in its record.")
-@click.option("-j", "--jobs", type=click.IntRange(1), default=1, help="Run so many stages side by side.")
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Run so many stages side by side.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 1e9, min_open=True),
+    type=float,
     callback=check_seconds,
     metavar="SECONDS",
     help="End a cell that takes longer.",
@@ -311,7 +311,8 @@ def run(
 ) -> None:
     """Run the pipelines, all or some, as stage notebooks.
 
-    Options that choose what runs mean, together, what they have in common.
+    Names may be given more than once, or with commas between them; several options that choose what runs mean what they
+    have in common.
     """
     check_interrupt = _take_signals()
     project = find_project(conf_source=conf_source)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SELECTION', 'VALUES', 'split_names', 'parse_params', 'parse_versions', 'check_seconds', 'take_file', 'complete',
-           'options']
+           'Command', 'options']
 
 # %% ../nbs/06a_options.ipynb #585da084
 import re
@@ -94,8 +94,8 @@ def parse_versions(context: Any, option: Any, values: tuple[str, ...]) -> dict[s
 
 def check_seconds(context: Any, option: Any, value: float | None) -> float | None:
     """Refuse what is no number of seconds; the callback of an option."""
-    if value is not None and value != value:
-        raise PokemlError("--timeout takes a number of seconds, but got nan.")
+    if value is not None and not 0 < value <= 1e9:
+        raise PokemlError(f"--timeout takes a number of seconds above 0, but got {value}.")
     return value
 
 # %% ../nbs/06a_options.ipynb #b125d07f
@@ -129,7 +129,7 @@ def _as_typed(option: click.Option, value: Any, context: click.Context) -> Any:
         if not isinstance(value, bool):
             raise ValueError("true or false")
         return value
-    is_number = isinstance(option.type, click.types.FloatRange | click.types.IntRange)
+    is_number = isinstance(option.type, click.types.FloatParamType | click.types.IntParamType)
     if isinstance(value, bool) or not isinstance(value, int | float if is_number else str):
         raise ValueError("a number" if is_number else "a text")
     try:
@@ -194,7 +194,7 @@ def complete(kind: str) -> Callable[[Any, Any, str], list[str]]:
     return find
 
 
-def _names(*opts: str, of: str, help: str, metavar: str = "NAME[,NAME]") -> Callable:
+def _names(*opts: str, of: str, help: str, metavar: str = "NAMES") -> Callable:
     return click.option(
         *opts, of, multiple=True, callback=split_names, metavar=metavar, help=help, shell_complete=complete(of)
     )
@@ -217,7 +217,7 @@ _KEDROS_RUNNER = [
 SELECTION = [
     _names("-p", "--pipeline", "--pipelines", of="pipelines", help="Run these pipelines; `de` for data_engineering."),
     _names("-n", "--node", "--nodes", of="nodes", help="Run these nodes."),
-    _names("-t", "--tags", "--tag", of="tags", help="Run the nodes that have one of these tags.", metavar="TAG[,TAG]"),
+    _names("-t", "--tags", "--tag", of="tags", help="Run the nodes that have one of these tags."),
     _names("-ns", "--namespaces", "--namespace", of="namespaces", help="Run the nodes of these namespaces."),
     _names("--from-nodes", of="from_nodes", help="Run these nodes, and those that need what they make."),
     _names("--to-nodes", of="to_nodes", help="Run these nodes, and those that make what they need."),
@@ -268,6 +268,23 @@ VALUES = [
     ),
     *_KEDROS_RUNNER,
 ]
+
+
+class Command(click.Command):
+    """A command whose help has its options in groups."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those that choose what runs first."""
+        from pokeml.selection import OPTIONS
+
+        groups: dict[str, list[tuple[str, str]]] = {"What runs": [], "Options": []}
+        for param in self.get_params(context):
+            if record := param.get_help_record(context):
+                groups["What runs" if param.name in OPTIONS else "Options"].append(record)
+        for title, records in groups.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records, col_max=34)
 
 
 def options(*groups: list[Callable]) -> Callable[[Callable], Callable]:
