@@ -92,6 +92,7 @@ class StageLineage:
 
     def __init__(self, lineage: Lineage, graph: Graph, parameters: Mapping[str, Any], env: str):
         self.lineage, self.graph, self.parameters, self.env = lineage, graph, parameters, env
+        self._named = {*lineage.catalog}.union(*(p.datasets() for p in graph.pipelines.values()))
 
     def check(self, part: Pipeline, name: str, notebook: Path, force: Collection[str], anew: set[str]) -> StageVerdict:
         """Say whether a stage has to be executed, and which of its nodes have to run.
@@ -147,8 +148,7 @@ class StageLineage:
         versions = [
             lineage.version(lib, notebook.parent) for lib in libraries - {project.package, *sys.stdlib_module_names}
         ]
-        known = {*lineage.catalog}.union(*(p.datasets() for p in self.graph.pipelines.values()))
-        shows = {d for d in {*facts["texts"], *part.all_outputs()} & known if d in lineage.catalog}
+        shows = {d for d in {*facts["texts"], *part.all_outputs()} & self._named if d in lineage.catalog}
         return {
             "notebook": facts["cells"],
             "code": code,

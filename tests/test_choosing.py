@@ -234,12 +234,16 @@ def test_conf_source(toy, engine):
     assert "is no folder" in refused(toy, "--conf-source", "nowhere")
 
 
-def test_load_version(done):
-    told = done.pokeml("run", "--dry-run", "--json", "--load-version", "clean:2026-01-01T08.00.00.000Z", "-lv", "raw:x")
-    versions = {"clean": "2026-01-01T08.00.00.000Z", "raw": "x"}
-    assert json.loads(told.stdout)["load_versions"] == versions, told.stderr
-    assert "--load-versions takes name:version, but got 'clean'" in refused(done, "-lv", "clean")
-    assert "--load-versions: unknown dataset 'claen'. Did you mean clean?" in refused(done, "-lv", "claen:x")
+def test_load_version(toy):
+    toy.replace("conf/base/catalog.yml", "made/counts.json}", "counts/counts.json, versioned: true}")
+    old, new = toy.run("--to-nodes", "report"), toy.run("--to-nodes", "report", "--params", "options.kinds.b=q")
+    assert "'b': 0" in (toy.root / "data/made/report.txt").read_text() and old["id"] < new["id"]
+    record = toy.run("--node", "report", "--load-version", f"counts:{old['id']}")
+    assert ran(record) == {"report"} and record["load_versions"] == {"counts": old["id"]}
+    assert "'b': 2" in (toy.root / "data/made/report.txt").read_text()
+    assert "--load-versions takes name:version, but got 'clean'" in refused(toy, "-lv", "clean")
+    assert "Unknown dataset 'claen'. Did you mean clean?" in refused(toy, "-lv", "claen:x")
+    assert "counts" in refused(toy, "--load-versions", "counts:2020-01-01T08.00.00.000Z", "-n", "report")
 
 
 def test_label(toy):
