@@ -575,6 +575,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'pokeml.pipeline._flat': ('pipeline.html#_flat', 'pokeml/pipeline.py'),
                                  'pokeml.pipeline._id': ('pipeline.html#_id', 'pokeml/pipeline.py'),
                                  'pokeml.pipeline._label': ('pipeline.html#_label', 'pokeml/pipeline.py'),
+                                 'pokeml.pipeline._list': ('pipeline.html#_list', 'pokeml/pipeline.py'),
                                  'pokeml.pipeline._mapping': ('pipeline.html#_mapping', 'pokeml/pipeline.py'),
                                  'pokeml.pipeline._order': ('pipeline.html#_order', 'pokeml/pipeline.py'),
                                  'pokeml.pipeline._renamed': ('pipeline.html#_renamed', 'pokeml/pipeline.py'),

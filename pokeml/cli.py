@@ -427,7 +427,8 @@ def info(as_json: bool) -> None:
     for name, pipeline in graph.pipelines.items():
         click.echo(f"\n{name}")
         for node in pipeline.nodes:
-            click.echo(f"  {node.name}: {', '.join(node.inputs.values())} → {', '.join(node.outputs)}")
+            tags = f"  [{', '.join(sorted(node.tags))}]" if node.tags else ""
+            click.echo(f"  {node.name}: {', '.join(node.inputs.values())} → {', '.join(node.outputs)}{tags}")
 
 # %% ../nbs/07_cli.ipynb #b3e714a7
 main.add_command(catalog)

@@ -60,7 +60,7 @@ def _pair(text: str) -> dict[str, Any]:
     if text.strip().startswith("@"):
         path = Path(text.strip()[1:]).expanduser()
         return _flat(read_yaml(path, str(path))[0])
-    match = re.match(r"\s*([\w.]+)\s*[=:](.*)$", text, re.DOTALL)
+    match = re.match(r"\s*([^\s=:]+)\s*[=:](.*)$", text, re.DOTALL)
     if not match:
         raise PokemlError(f"--params takes name=value, but got {text!r}.")
     try:

@@ -176,8 +176,8 @@ class Pipeline:
 
     def only_nodes_with_namespaces(self, namespaces: Iterable[str]) -> "Pipeline":
         """Keep the nodes of these namespaces, and of those inside them."""
-        kept = set()
-        for space in namespaces:
+        kept: set[Node] = set()
+        for space in _list(namespaces):
             found = {n for n in self.nodes if f"{n.namespace or ''}.".startswith(f"{space}.")}
             if not found:
                 near = suggest(space, {n.namespace for n in self.nodes if n.namespace})
@@ -264,26 +264,30 @@ class Pipeline:
         """
         return self.narrow(
             {
-                "node_names": node_names and self.only_nodes(*node_names),
-                "tags": tags and self.only_nodes_with_tags(*tags),
-                "node_namespaces": node_namespaces and self.only_nodes_with_namespaces(node_namespaces),
-                "from_nodes": from_nodes and self.from_nodes(*from_nodes),
-                "to_nodes": to_nodes and self.to_nodes(*to_nodes),
-                "from_inputs": from_inputs and self.from_inputs(*from_inputs),
-                "to_outputs": to_outputs and self.to_outputs(*to_outputs),
+                name: cut(*_list(names))
+                for name, (cut, names) in {
+                    "node_names": (self.only_nodes, node_names),
+                    "tags": (self.only_nodes_with_tags, tags),
+                    "node_namespaces": (lambda *names: self.only_nodes_with_namespaces(names), node_namespaces),
+                    "from_nodes": (self.from_nodes, from_nodes),
+                    "to_nodes": (self.to_nodes, to_nodes),
+                    "from_inputs": (self.from_inputs, from_inputs),
+                    "to_outputs": (self.to_outputs, to_outputs),
+                }.items()
+                if names
             }
         )
 
-    def narrow(self, slices: "Mapping[str, Pipeline | None]") -> "Pipeline":
+    def narrow(self, slices: "Mapping[str, Pipeline]") -> "Pipeline":
         """Keep what slices have in common; an error says by its name which of them left nothing."""
-        kept, before = set(self.nodes), []
+        kept: set[Node] = set(self.nodes)
+        before: list[str] = []
         for name, part in slices.items():
-            if part:
-                kept &= set(part.nodes)
-                if not kept:
-                    others = f" of what {', '.join(before)} selected" if before else ""
-                    raise PokemlError(f"{name} leaves no node{others}.")
-                before.append(name)
+            kept &= set(part.nodes)
+            if not kept:
+                others = f" of what {', '.join(before)} selected" if before else ""
+                raise PokemlError(f"{name} leaves no node{others}.")
+            before.append(name)
         return self._keep(kept)
 
     def __repr__(self) -> str:
@@ -293,6 +297,10 @@ class Pipeline:
     def _repr_html_(self) -> str:
         rows = ([n.name, ", ".join(n.inputs.values()), ", ".join(n.outputs)] for n in self.nodes)
         return html_table(["node", "reads", "writes"], rows)
+
+
+def _list(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _flat(nodes: Iterable[Node | Pipeline]) -> Iterator[Node]:

@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 
 from pokeml.pipeline import Pipeline, node, pipeline
 from pokeml.project import PokemlError
+from pokeml.selection import Selection, select
 
 os.environ |= {"DO_NOT_TRACK": "1", "KEDRO_DISABLE_TELEMETRY": "1"}
 kedro = pytest.importorskip("kedro.pipeline")
+
+from kedro.io import AbstractDataset, DataCatalog, MemoryDataset  # noqa: E402
+from kedro.runner import SequentialRunner  # noqa: E402
+
 PipelineError = sys.modules["kedro.pipeline.pipeline"].PipelineError
 pytestmark = pytest.mark.filterwarnings("ignore:Namespace", "ignore:One or more dataset names")
 TAGS = ["red", "green", "blue"]
@@ -92,6 +97,55 @@ def test_every_slice_is_that_of_kedro(data):
     picked = data.draw(st.lists(st.sampled_from(datasets), unique=True, max_size=3))
     for slice in ("only_nodes_with_inputs", "only_nodes_with_outputs", "from_inputs", "to_outputs"):
         assert about(getattr(ours, slice)(*picked)) == about(getattr(theirs, slice)(*picked)), slice
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_a_selection_in_several_stages_is_what_kedro_filters(data):
+    nodes = data.draw(graphs())
+    ours, theirs = both(nodes)
+    names = [n.name for n in ours.nodes]
+    cut = data.draw(st.integers(0, len(names)))  # nodes are drawn in an order in which they can run
+    whole = {"one": Pipeline(ours.nodes[:cut]), "two": Pipeline(ours.nodes[cut:])}
+    some = {
+        option: data.draw(st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=3))
+        for option in data.draw(st.sets(st.sampled_from(["nodes", "from_nodes", "to_nodes"])))
+    }
+    kedros = {{"nodes": "node_names"}.get(option, option): picked for option, picked in some.items()}
+    parts = outcome(lambda: sum(select(whole, Selection(**some), dict().get).values()) or ours, PokemlError)
+    assert parts == outcome(lambda: theirs.filter(**kedros), ValueError)
+
+
+class Kept(AbstractDataset):
+    """A dataset of which only is known whether it is there."""
+
+    def __init__(self, is_there):
+        self.is_there = is_there
+
+    def load(self):
+        return None
+
+    def save(self, data):
+        pass
+
+    def _exists(self):
+        return self.is_there
+
+    def _describe(self):
+        return {}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_only_missing_outputs_leaves_out_what_kedro_leaves_out(data):
+    # By name, Kedro does not see that x@w is what x@r needs.
+    nodes = [n for n in data.draw(graphs()) if not any("@" in o for o in n["outputs"])]
+    ours, theirs = both([{**n, "inputs": [i for i in n["inputs"] or [] if "@" not in i] or None} for n in nodes])
+    states = {d: data.draw(st.sampled_from([True, False, None])) for d in sorted(ours.datasets())}
+    catalog = DataCatalog({d: MemoryDataset() if there is None else Kept(there) for d, there in states.items()})
+    runs = SequentialRunner()._filter_pipeline_for_missing_outputs(theirs, catalog)
+    parts = select({"all": ours}, Selection(only_missing_outputs=True), states.get)
+    assert {n.name for part in parts.values() for n in part.nodes} == {n.name for n in runs.nodes}
 
 
 @settings(max_examples=80, deadline=None)
