@@ -124,7 +124,7 @@ def _bind(
         raise PokemlError(
             f"Node {name}: the inputs {given} do not fit the function {_name(func)}{signature}: {error}."
         ) from error
-    flat = {}
+    flat: dict[str, str] = {}
     for argument, value in bound.arguments.items():
         kind = signature.parameters[argument].kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
@@ -232,9 +232,8 @@ def call_node(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     __tracebackhide__ = True
     named = {argument: values[name] for argument, name in node.inputs.items()}
-    by_place = {inspect.Parameter.POSITIONAL_ONLY}
-    if rest := [argument for argument in named if argument.endswith("]")]:  # of *args; what stands before has its place
-        by_place.add(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    rest = [argument for argument in named if argument.endswith("]")]  # of *args; what stands before has its place
+    by_place = [inspect.Parameter.POSITIONAL_ONLY, *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if rest else [])]
     kinds = {argument: p.kind for argument, p in _signature(node.func).parameters.items()}
     first = [named.pop(a) for a in [*(a for a, kind in kinds.items() if kind in by_place and a in named), *rest]]
     result = node.func(*first, **named)

@@ -45,7 +45,7 @@ def _split_pairs(text: str) -> Iterator[str]:
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Join nested names by dots, as they are typed."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in values.items():
         is_inner = isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value)
         found |= _flat(value, f"{prefix}{name}.") if is_inner else {f"{prefix}{name}": value}
@@ -64,7 +64,7 @@ def _pair(text: str) -> dict[str, Any]:
     if not match:
         raise PokemlError(f"--params takes name=value, but got {text!r}.")
     try:
-        value = OmegaConf.to_container(OmegaConf.create(f"value: {match[2].strip()}"), resolve=True)
+        value: Any = OmegaConf.to_container(OmegaConf.create(f"value: {match[2].strip()}"), resolve=True)
     except Exception as error:
         raise PokemlError(f"--params {text.strip()}: the value is not valid YAML.") from error
     return {match[1]: value["value"]}
@@ -104,7 +104,7 @@ _KEDROS = {"pipeline_name": "pipelines", "pipeline_names": "pipelines", "node_na
 
 def _options(context: click.Context) -> dict[str, click.Option]:
     """Find the options that a file may hold, by each of their names."""
-    options = {}
+    options: dict[str, click.Option] = {}
     for option in context.command.params:
         if isinstance(option, click.Option) and option.name not in ("config", "help"):
             names = [option.name or "", *(o.lstrip("-") for o in option.opts if o.startswith("--"))]

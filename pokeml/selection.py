@@ -200,7 +200,8 @@ def _parts(pipelines: Mapping[str, Pipeline], kept: set[str]) -> dict[str, Pipel
 def _missing(pipelines: Mapping[str, Pipeline], exists: Callable[[str], bool | None]) -> set[str]:
     """Name the nodes that have to run so that all outputs that are kept are there."""
     is_there = cache(exists)
-    run, needed = set(), set()
+    run: set[str] = set()
+    needed: set[str] = set()
     for n in reversed(Pipeline(pipelines.values()).nodes):
         if any(is_there(o) is False for o in n.outputs) or needed.intersection(map(base_name, n.outputs)):
             run.add(n.name)
