@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 MARKS = {
     "completed": "✓",
     "unchanged": "↺",
+    "skipped": "–",
     "failed": "✗",
     "interrupted": "■",
     "killed": "✗",
@@ -64,6 +65,8 @@ def way_on(run: "Run", default_env: str) -> str:
         words += ["--env", run.env]
     if run.conf_source:
         words += ["--conf-source", run.conf_source]
+    if any(stage.engine == "inline" for stage in run.stages):
+        words += ["--engine", "inline"]
     for name, value in run.params.items():
         words += ["--params", f"{name}={json.dumps(value, ensure_ascii=False)}"]
     words += [word for pair in run.load_versions.items() for word in ("--load-versions", ":".join(pair))]
@@ -127,7 +130,11 @@ def ran_lines(run: "Run") -> list[str]:
     lines = [f"{name}: {'; '.join(reasons)}" for name, reasons in why.items()]
     if all(reasons in ([FIRST_TIME], ["forced"]) for reasons in why.values()):
         lines = []
-    lines += [f"the notebook of {s.name}: {'; '.join(s.why)}" for s in run.stages if s.why and s.why != [FIRST_TIME]]
+    lines += [
+        f"the notebook of {s.name}: {'; '.join(s.why)}"
+        for s in run.stages
+        if s.why and s.why != [FIRST_TIME] and s.cells
+    ]
     unchanged = sum(n["status"] == "unchanged" for n in nodes)
     return lines + ([f"nothing to do for {unchanged} of {len(nodes)} nodes"] if unchanged else [])
 
@@ -144,11 +151,15 @@ def summary(run: "Run", default_env: str) -> str:
         lines.append(f"  wrote {some}")
     if run.status == "completed":
         return "\n".join([*lines, f"  record: outputs/runs/{run.id}/"])
-    if error := run.error:
+    for error in run.errors or filter(None, [run.error]):
         where = [error["stage"], error["node"] and f"node {error['node']}", error["cell"] and f"cell [{error['cell']}]"]
         lines += ["", f"  {', '.join(filter(None, where))}", f"  {error['kind']}: {error['message']}".rstrip(": ")]
         lines += [f"  {error['hint']}"] if error["hint"] else []
-        lines.append(f"  Executed notebook: {error['notebook']}")
+        lines += [f"  Executed notebook: {error['notebook']}"] if error["notebook"] else []
+    if skipped := [
+        f"  {s.name} was skipped: {'; '.join(s.why)}" for s in run.stages if s.status == "skipped" and s.why
+    ]:
+        lines += ["", *skipped]
     mend = "Mend it, then" if run.status == "failed" else "Go on with"
     return "\n".join([*lines, f"  {mend}: {way_on(run, default_env)}"])
 
@@ -170,10 +181,12 @@ def _plain() -> Iterator[Callable[["Run"], None]]:
             names = ", ".join(s.name for s in run.stages) or "nothing to do"
             _say(f"Run {run.id}, environment {run.env}: {names}{f' ({run.label})' if run.label else ''}")
         for stage in run.stages:
-            if stage.duration is not None and stage.name not in told:
+            if (stage.duration is not None or stage.status == "skipped") and stage.name not in told:
                 told.add(stage.name)
-                done = "nothing to do" if stage.status == "unchanged" else f"{stage.cell} of {stage.cells} cells"
-                _say(f"{MARKS[stage.status]} {stage.name}: {done}, {stage.duration:.1f} s")
+                parts = "nodes" if stage.engine == "inline" else "cells"
+                done = {"unchanged": "nothing to do", "skipped": "skipped"}.get(stage.status)
+                done = done or f"{stage.cell} of {stage.cells} {parts}"
+                _say(f"{MARKS[stage.status]} {stage.name}: {done}, {stage.duration or 0:.1f} s")
 
     yield watch
 
@@ -286,10 +299,10 @@ def _take_signals() -> Callable[[], None]:
 )
 @click.option(
     "--engine",
-    type=click.Choice(["pokeml", "papermill"]),
+    type=click.Choice(["pokeml", "papermill", "inline"]),
     default="pokeml",
     show_default=True,
-    help="A warm kernel, or papermill's fresh one.",
+    help="A warm kernel, papermill's fresh one, or this process without notebooks.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but an error.")
 @json_option
@@ -329,12 +342,22 @@ def run(
     if dry_run:
         click.echo(_as_json(plan_facts(plan)) if as_json else "\n".join(plan_lines(plan)))
         return
-    show = _quiet if quiet or as_json else _live if sys.stdout and sys.stdout.isatty() else _plain
-    with show() as watch:
-        done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch, engine, jobs, timeout)
+    if engine == "inline":
+        from pokeml.logs import set_logging
+
+        set_logging(project, env)
+    # Inline, the terminal belongs to the nodes and to the debugger.
+    is_live = sys.stdout and sys.stdout.isatty() and engine != "inline"
+    show = _quiet if quiet or as_json else _live if is_live else _plain
+    with show() as watch, redirect_stdout(sys.stderr if as_json else sys.stdout):  # inline, a node may print
+        done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch, engine, jobs, timeout, keep_going)
     if as_json:
         _say(done.to_json().rstrip())
     if done.status != "completed":
+        if done.cause and click.get_current_context().find_root().params["debug"]:
+            from pokeml.inline import traceback_of
+
+            click.echo(traceback_of(done.cause, project), err=True)
         click.echo(summary(done, project.env), err=True)
         sys.exit(130 if done.status == "interrupted" else 1)
     if not (quiet or as_json):
@@ -390,7 +413,7 @@ def show(run_id: str, as_json: bool) -> None:
     about = f"{named}environment {record.env}, {commit}, Python {record.versions.get('python')}"
     click.echo(f"{' '.join(record.command)}\n{about}")
     for stage in record.stages:
-        click.echo(f"\n{MARKS[stage.status]} {stage.name}: {stage.executed}")
+        click.echo(f"\n{MARKS[stage.status]} {stage.name}: {stage.executed or 'ran inline, without its notebook'}")
         for node in stage.nodes:
             click.echo("\n".join([f"  {node_line(node)}", *(f"    ⚠ {w}" for w in node.get("warnings", []))]))
     click.echo("\nparameters" + "".join(f"\n  {name} = {value!r}" for name, value in record.parameters.items()))

@@ -295,7 +295,7 @@ class _WarmNotebookClient(_Client):
         needs = execution.preload if execution else ()
         env = {**env, "JPY_PARENT_PID": str(os.getpid())}
         self.process, *pipes = helper.fork(folder, env, needs, lambda: bool(execution and execution.stopped))
-        if execution and execution.is_last:
+        if execution and execution.is_last and not helper.users:
             helper.rest()
         elif execution:
             helper.preload(execution.preload_next)
@@ -303,7 +303,8 @@ class _WarmNotebookClient(_Client):
         self.kc = WarmClient(self.process, *pipes)
         ended = False
         try:
-            yield
+            with helper.in_use():
+                yield
             ended = True
         finally:
             run_sync(self.kc.close)(kill=not ended)

@@ -190,6 +190,7 @@ class Helper:
         self._born: queue.Queue[Forked | None] = queue.Queue()
         self._one_fork = threading.Lock()
         self._rests = False
+        self.users = 0
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -226,6 +227,17 @@ class Helper:
             except OSError as error:
                 raise HelperGone from error
 
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Count somebody who needs what the helper has forked; another thread may do so as well."""
+        with _one_start:
+            self.users += 1
+        try:
+            yield
+        finally:
+            with _one_start:
+                self.users -= 1
+
     def rest(self) -> None:
         """Have the helper give its memory back. What it has forked goes on; it forks no more."""
         self._rests = True
@@ -258,7 +270,8 @@ class Helper:
                 forked = self._fork(request, [ours], lambda: False)
             finally:
                 os.close(ours)
-            text = told.read()
+            with self.in_use():
+                text = told.read()
         if not text:
             raise PokemlError(f"{function} ended without an answer, with status {forked.wait()}.")
         answer = json.loads(text)
@@ -376,9 +389,9 @@ def in_helper(function: str, needs: Iterable[str] = (), **arguments: Any) -> Any
     return getattr(importlib.import_module(module), name)(**arguments)
 
 
-def close_helper() -> None:
-    """End this process's helper, if there is one."""
-    while _helpers:
+def close_helper(only_idle: bool = False) -> None:
+    """End this process's helper, if there is one; with `only_idle`, unless somebody needs it."""
+    while _helpers and not (only_idle and _helpers[-1].users):
         _helpers[-1].close()
 
 # %% ../nbs/03b_helper.ipynb #d64fdf56

@@ -165,7 +165,7 @@ class Hooks:
         """Say whether anybody hears of this moment."""
         return self._manager is not None and bool(getattr(self._manager.hook, name).get_hookimpls())
 
-    def call(self, name: str, **arguments: Any) -> None:
+    def call(self, name: str, /, **arguments: Any) -> None:
         """Call all hooks of this name.
 
         Raises

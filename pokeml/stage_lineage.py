@@ -110,17 +110,18 @@ class StageLineage:
         anew
             Datasets that other stages will make before; those that this one will make are added.
         """
-        verdict = StageVerdict(name, self._nodes(part, force, set(anew), needed=False), {})
+        verdict = StageVerdict(name, self.nodes(part, force, set(anew), needed=False), {})
         verdict.made_from = self._made_from(part, name, notebook, verdict.nodes)
         row = self.lineage.store.get("stage", self._subject(part, name))
         verdict.known = row and row[1]
         verdict.reasons = self._reasons(verdict, notebook)
         if verdict.is_good:
             return verdict
-        verdict.nodes = self._nodes(part, force, anew, needed=True)
+        verdict.nodes = self.nodes(part, force, anew, needed=True)
         return verdict
 
-    def _nodes(self, part: Pipeline, force: Collection[str], anew: set[str], needed: bool) -> list[Verdict]:
+    def nodes(self, part: Pipeline, force: Collection[str], anew: set[str], needed: bool) -> list[Verdict]:
+        """Say of each selected node whether it has to run; arguments as of `check` and of `Lineage.check`."""
         verdicts = []
         for node in part.nodes:
             verdict = self.lineage.check(node, self.graph.functions[node.name], self.parameters, anew, needed)
@@ -191,7 +192,7 @@ class StageLineage:
     def record(self, part: Pipeline, name: str, notebook: Path, run: str, nodes: list[dict[str, Any]]) -> None:
         """Keep what the notebook that a run has just executed shows, if its nodes' outputs are good now."""
         self.lineage.store.refresh()
-        verdicts = self._nodes(part, (), set(), needed=False)
+        verdicts = self.nodes(part, (), set(), needed=False)
         if all(v.is_good for v in verdicts):
             made_from = self._made_from(part, name, notebook, verdicts)
             self.lineage.store.put(
