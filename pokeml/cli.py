@@ -24,6 +24,7 @@ import click
 from .catalog_commands import catalog
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .project import PokemlError, find_project
+from .verify import verify
 
 if TYPE_CHECKING:
     from pokeml.pipeline import Node
@@ -248,6 +249,9 @@ class _Group(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
     """Run machine-learning pipelines that stay notebooks."""
+
+
+main.add_command(verify)
 
 # %% ../nbs/07_cli.ipynb #7f5974b7
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
