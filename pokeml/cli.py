@@ -92,10 +92,10 @@ def left_out_lines(plan: "Plan") -> list[str]:
     """Say what was left out because only missing outputs were asked for, and what was not looked at."""
     if not plan.selection.only_missing_outputs:
         return []
-    names = f": {', '.join(plan.left_out)}" if plan.left_out else ""
+    names = f" ({', '.join(plan.left_out)})" if plan.left_out else ""
     return [
-        f"--only-missing-outputs left out {len(plan.left_out)} nodes whose outputs exist, and looked at nothing else; "
-        f"without it, those run whose code, parameters or data changed{names}"
+        f"--only-missing-outputs left out {len(plan.left_out)} nodes{names}: their outputs exist, and nothing else was "
+        "looked at. Without it, those run whose code, parameters or data changed."
     ]
 
 
