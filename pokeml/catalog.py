@@ -358,12 +358,14 @@ class Catalog:
         for name in names:
             if "{" not in name:
                 self._datasets[name] = self._make(name, name, config.values[name])
-        for name in self._load_versions:
+        for name, wanted in self._load_versions.items():
             if name not in self:
                 raise PokemlError(f"--load-versions: unknown dataset {name!r}. {suggest(name, self)}")
             if not isinstance(self[name].location, Versions):
                 raise PokemlError(f"{self[name]} keeps no versions, so none of them can be loaded.")
-            self[name].exists()
+            if not self[name].exists():
+                there = ", ".join(self[name].versions()[:20])
+                raise PokemlError(f"{self[name]} has no version {wanted!r}. There are: {there or 'none'}.")
 
     def _make(self, name: str, key: str, entry: Any) -> Dataset:
         def place(inner: str) -> str:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from .project import PokemlError, suggest
+from .project import PokemlError
 from .store import Store, hash_file, hash_json
 
 # %% ../nbs/00ab_location.ipynb #ba45a714
@@ -353,18 +353,8 @@ class Versions:
         return self._file.below(version)
 
     def exists(self) -> bool:
-        """Say whether the version to read is there.
-
-        Raises
-        ------
-        PokemlError
-            If a version was asked for by name and is not there.
-        """
-        there = self.version is not None and self._now.exists()
-        if self._load is not None and not there:
-            known = self.versions()
-            raise PokemlError(f"{self.shown} has no version {self._load!r}. {suggest(self._load, known)}")
-        return there
+        """Say whether the version to read is there."""
+        return self.version is not None and self._now.exists()
 
     def size(self) -> int:
         """Tell the size in bytes of the version to read."""
