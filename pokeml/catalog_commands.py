@@ -71,10 +71,9 @@ def size_of(number: float) -> str:
 
 # %% ../nbs/06b_catalog_commands.ipynb #8aa8a363
 def _catalog(project: Project, env: str | None) -> "Catalog":
-    from pokeml.catalog import Catalog
-    from pokeml.config import load_config, load_credentials
+    from pokeml.catalog import load_catalog
 
-    return Catalog(load_config(project, "catalog", env), project, load_credentials(project, env).values)
+    return load_catalog(env, project.root)
 
 
 def _pipelines(project: Project, names: Iterable[str] = ()) -> "list[Pipeline]":
@@ -182,6 +181,7 @@ def _show_value(value: Any) -> None:
 def show(name: str, env: str | None) -> None:
     """Show a dataset: its entry, its file, who made it, and a look at what is in it."""
     from pokeml.catalog_report import file_facts, is_there, last_writer, resolve, users
+    from pokeml.dataset import CannotLoad
 
     project = find_project()
     make_importable(project)
@@ -208,8 +208,13 @@ def show(name: str, env: str | None) -> None:
         facts.append(("last run", f"{writer[0]}, node {writer[1]}"))
     click.echo("\n" + "\n".join(f"{what:<12}{fact}" for what, fact in facts))
     if there:
+        try:
+            value = dataset.load()
+        except CannotLoad as error:
+            click.echo(f"\n{error}")
+            return
         click.echo()
-        _show_value(dataset.load())
+        _show_value(value)
 
 # %% ../nbs/06b_catalog_commands.ipynb #a83d56ea
 @catalog.command()

@@ -13,13 +13,14 @@ import pkgutil
 import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from .catalog import Catalog
 from .config import Config, load_config, load_credentials
-from .dataset import Dataset
+from .dataset import CannotLoad, Dataset
 from .pipeline import Pipeline
 from .project import PokemlError, Project, suggest
 from .record import iso, read_runs
@@ -235,17 +236,21 @@ class Finding:
 
 
 def unknown_options(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
-    """Find options in an entry that the reader or writer does not take: `load_args` or `save_args`, name, advice."""
+    """Find options that the reader, the writer or the class does not take: where they stand, their name, advice."""
+    asked = []
     for key, function in zip(("load_args", "save_args"), FUNCTIONS.get(dataset.type, ()), strict=False):
         given = [name for name in getattr(dataset, key) if name != "writer"]  # the writer of a workbook has its own
-        if not given or not function:
-            continue
+        asked.append((key, given, function))
+    if target := getattr(dataset, "target", None):  # a class of Kedro's or the project's own
+        asked.append(("", list(dataset.options), ":".join(target.rsplit(".", 1))))
+    for key, given, function in asked:
         try:
-            known = inspect.signature(pkgutil.resolve_name(function)).parameters
+            known = inspect.signature(pkgutil.resolve_name(function)).parameters if given and function else {}
         except (ImportError, AttributeError):  # the library is not installed; loading says so
             continue
-        if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-            names = [name for name in known if name != "self"][1:]  # the first is the path
+        if known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            names = [name for name in known if name != "self"]
+            names = names[1:] if key else names  # the first is the path or the table
             yield from ((key, name, suggest(name, names)) for name in given if name not in names)
 
 
@@ -266,8 +271,8 @@ def one_by_one(config: Config, project: Project, secrets: Mapping[str, Any]) -> 
 def _check_one(catalog: Catalog, one: Listed, load: bool) -> Iterator[str]:
     dataset, key = catalog[one.name], one.pattern or one.name
     for part, option, advice in unknown_options(dataset):
-        place = catalog.config.place(f"{key}.{part}.{option}")
-        yield f"{place}: `{part}` has an unknown option {option!r}. {advice}"
+        place = catalog.config.place(".".join(filter(None, [key, part, option])))
+        yield f"{place}: {f'`{part}`' if part else dataset.type} has an unknown option {option!r}. {advice}"
     try:
         dataset.credentials()
         if path := getattr(dataset.schema, "path", None):
@@ -275,7 +280,8 @@ def _check_one(catalog: Catalog, one: Listed, load: bool) -> Iterator[str]:
         if dataset.is_kept and dataset.exists():
             dataset.check()
             if load:
-                dataset.load()
+                with suppress(CannotLoad):
+                    dataset.load()
     except PokemlError as error:
         yield str(error)
 
