@@ -59,6 +59,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'pokeml.catalog_report.Listed': ('catalog_report.html#listed', 'pokeml/catalog_report.py'),
                                        'pokeml.catalog_report._check_one': ('catalog_report.html#_check_one', 'pokeml/catalog_report.py'),
                                        'pokeml.catalog_report._for_kedro': ('catalog_report.html#_for_kedro', 'pokeml/catalog_report.py'),
+                                       'pokeml.catalog_report._in_short': ('catalog_report.html#_in_short', 'pokeml/catalog_report.py'),
                                        'pokeml.catalog_report._is_frame': ('catalog_report.html#_is_frame', 'pokeml/catalog_report.py'),
                                        'pokeml.catalog_report._picture': ('catalog_report.html#_picture', 'pokeml/catalog_report.py'),
                                        'pokeml.catalog_report.export_catalog': ( 'catalog_report.html#export_catalog',

@@ -161,6 +161,13 @@ def _picture(value: Any) -> str | None:
     return None
 
 
+def _in_short(name: str, value: Any) -> str:
+    """Say in a line what a mapping holds under a name; what is loaded only when it is called is just named."""
+    if _is_frame(value):
+        return f"{name}: {type(value).__name__}, {value.shape[0]:,} rows × {value.shape[1]} columns"
+    return str(name) if callable(value) else f"{name}: {type(value).__name__}"
+
+
 def look_at(value: Any, rows: int = 3, lines: int = 12) -> dict[str, Any]:
     """Look at a value that was loaded.
 
@@ -197,7 +204,7 @@ def look_at(value: Any, rows: int = 3, lines: int = 12) -> dict[str, Any]:
         try:
             text = yaml.safe_dump(value, allow_unicode=True, sort_keys=False)
         except yaml.YAMLError:  # it holds other than plain values
-            text = "\n".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
+            text = "\n".join(_in_short(*item) for item in value.items()) if isinstance(value, Mapping) else repr(value)
     else:
         text = value if isinstance(value, str) else repr(value)
     found = text.rstrip("\n").split("\n")

@@ -106,6 +106,13 @@ class Raw(pa.DataFrameModel):
     assert "size  greater_than_or_equal_to(5)  5 of 9 rows  0: 0.25, 1: 1.25, 2: 2.25, …" in done.stderr
 
 
+def test_kedros_validator_is_a_schema(toy):
+    toy.write("toy/tables.py", 'import pandera.pandas as pa\n\nRaw = pa.DataFrameSchema({"size": pa.Column(int)})\n')
+    toy.replace(CATALOG, "layer: raw}", "layer: raw, validator: toy.tables.Raw}")
+    done = toy.pokeml("run")
+    assert done.returncode == 1 and "size  dtype('int64')    float64" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
