@@ -23,6 +23,7 @@ import click
 
 from .catalog_commands import catalog
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
+from .params_command import params
 from .project import PokemlError, find_project
 from .verify import verify
 
@@ -459,3 +460,4 @@ def info(as_json: bool) -> None:
 
 # %% ../nbs/07_cli.ipynb #b3e714a7
 main.add_command(catalog)
+main.add_command(params)

@@ -47,11 +47,15 @@ class Config:
     values: Mapping[str, Any]
     places: dict[str, Place]
 
-    def place(self, key: str) -> str:
-        """Say where `key`, or the mapping that holds it, was set."""
+    def where(self, key: str) -> Place | None:
+        """Give the place where `key`, or the mapping that holds it, was set."""
         while key not in self.places and "." in key:
             key = key.rpartition(".")[0]
-        return str(self.places.get(key, "conf"))
+        return self.places.get(key)
+
+    def place(self, key: str) -> str:
+        """Say where `key`, or the mapping that holds it, was set."""
+        return str(self.where(key) or "conf")
 
 
 MISSING = object()  # what None cannot tell: that there is no value
@@ -100,7 +104,8 @@ def read_yaml(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Place]]
     try:
         text = path.read_text("utf-8-sig")
         tree = yaml.compose(text.replace("\t", " ") if is_json else text, Loader=yaml.SafeLoader)
-        values = OmegaConf.create(json.loads(text, object_pairs_hook=_unique) if is_json else text) if tree else {}
+        plain: Any = json.loads(text, object_pairs_hook=_unique) if is_json and tree else text
+        values: Any = OmegaConf.create(plain) if tree else {}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -114,7 +119,8 @@ def read_yaml(path: Path, shown: str) -> tuple[dict[str, Any], dict[str, Place]]
     for key, _ in tree.value:
         if not key.tag.endswith(":str"):
             raise PokemlError(f"{shown}, line {key.start_mark.line + 1}: a name is a text, but {key.value} is none.")
-    return OmegaConf.to_container(values), _places(tree, shown)
+    found: Any = OmegaConf.to_container(values)
+    return found, _places(tree, shown)
 
 # %% ../nbs/00c_config.ipynb #61b99ea3
 def find_files(project: Project, env: str, kind: str) -> list[Path]:
@@ -131,7 +137,8 @@ def find_files(project: Project, env: str, kind: str) -> list[Path]:
 
 
 def _read_environment(project: Project, env: str, kind: str, read: Callable) -> Config:
-    values, places = {}, {}
+    values: dict[str, Any] = {}
+    places: dict[str, Place] = {}
     for path in find_files(project, env, kind):
         more, more_places = read(path, project.show(path))
         for key in more:

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 # %% ../nbs/00_project.ipynb #e5d85dce
 class PokemlError(Exception):
@@ -153,7 +154,7 @@ def read_settings(path: Path) -> Project:
     if not given["package"].isidentifier():
         raise PokemlError(f"{path}: the setting `package` is {given['package']!r}, which is no name of a package.")
     settings = SETTINGS | {key: value for key, value in given.items() if value}
-    folders = {key: path.parent / settings[key] for key in ("notebooks", "conf", "data", "outputs")}
+    folders: dict[str, Any] = {key: path.parent / settings[key] for key in ("notebooks", "conf", "data", "outputs")}
     return Project(
         root=path.parent,
         package=settings["package"],

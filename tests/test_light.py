@@ -44,6 +44,7 @@ def done(tmp_path_factory) -> Toy:
         ["--version"],
         ["--help"],
         ["info"],
+        ["params"],
         ["runs", "list"],
         ["runs", "show"],
         ["run", "--dry-run"],
