@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .catalog_commands import catalog
+from .debug_command import debug
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .params_command import params
 from .project import PokemlError, find_project
@@ -162,6 +163,8 @@ def summary(run: "Run", default_env: str) -> str:
         f"  {s.name} was skipped: {'; '.join(s.why)}" for s in run.stages if s.status == "skipped" and s.why
     ]:
         lines += ["", *skipped]
+    if run.status == "failed" and run.error and run.error["node"]:
+        lines.append("  Look into it: pokeml debug")
     mend = "Mend it, then" if run.status == "failed" else "Go on with"
     return "\n".join([*lines, f"  {mend}: {way_on(run, default_env)}"])
 
@@ -461,3 +464,4 @@ def info(as_json: bool) -> None:
 # %% ../nbs/07_cli.ipynb #b3e714a7
 main.add_command(catalog)
 main.add_command(params)
+main.add_command(debug)
