@@ -38,8 +38,10 @@ def in_its_name(dataset: Any, cannot: str) -> Iterator[None]:
     except PokemlError:
         raise
     except ImportError as error:
-        extra = f"pokeml[{dataset.extra}]" if dataset.extra else "it"
-        raise MissingLibrary(f"{dataset} cannot {cannot}: {error}. Install {extra}.") from error
+        hint = (
+            f" Install pokeml[{dataset.extra}]." if dataset.extra else "" if "nstall" in str(error) else " Install it."
+        )
+        raise MissingLibrary(f"{dataset} cannot {cannot}: {str(error).rstrip('.')}.{hint}") from error
     except Exception as error:
         told, secrets = str(error), dataset.secrets()
         for secret in secrets:

@@ -25,6 +25,8 @@ class FigureDataset(Dataset):
 
     def write(self, value: Any, path: Path) -> None:
         """Write a figure."""
+        if isinstance(value, list | tuple | dict):
+            raise TypeError("it is a dataset of one figure; several are partitions.PartitionedDataset of this type")
         import matplotlib as mpl
 
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}

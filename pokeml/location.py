@@ -192,7 +192,7 @@ class LocalFolder(LocalFile):
         return LocalFolder(file.path, file.shown)
 
 # %% ../nbs/00ab_location.ipynb #e7e9865c
-_TELLS = ("etag", "md5", "checksum", "generation", "version_id", "mtime", "modified", "created", "uid")
+_TELLS = ("etag", "md5", "checksum", "generation", "versionid", "mtime", "modified", "updated", "created")
 
 
 class RemoteFile:
@@ -241,9 +241,8 @@ class RemoteFile:
             info = self._info()
         except FileNotFoundError:
             return None
-        names = {key: "".join(c for c in key.lower() if c.isalnum() or c == "_").removeprefix("last_") for key in info}
-        told = {k: v for k, v in info.items() if any(word in names[k].replace("e_tag", "etag") for word in _TELLS)}
-        if any(value for value in told.values()):
+        told = {k: v for k, v in info.items() if v and any(word in k.lower().replace("_", "") for word in _TELLS)}
+        if told:
             return hash_json([self.shown, info.get("size"), told])
         with self.reading() as path:
             return hash_file(path)
