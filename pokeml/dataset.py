@@ -7,6 +7,7 @@ __all__ = ['MissingLibrary', 'CannotLoad', 'in_its_name', 'Dataset', 'TextDatase
            'MetricsDataset', 'PickleDataset', 'ModelDataset', 'MemoryDataset']
 
 # %% ../nbs/00b_dataset.ipynb #c52aed49
+import builtins
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 
 from .location import Versions
 from .model_file import dump_model, load_model, untrusted_types
-from .project import PokemlError, Project, suggest
+from .project import PokemlError, suggest
 from .store import Store
 
 # %% ../nbs/00b_dataset.ipynb #b6dc79e4
@@ -94,7 +95,7 @@ class Dataset:
     type: ClassVar[str]
     exact: ClassVar[bool] = False  # what is loaded equals what was saved, types and all
     may_be_empty: ClassVar[bool] = False  # a file of no bytes says something
-    takes_trusted: ClassVar[type | None] = None
+    takes_trusted: ClassVar[builtins.type | None] = None
     keys: ClassVar[tuple[str, ...]] = ()  # keys of an entry that only this kind has, `options`
     takes_any_key: ClassVar[bool] = False  # what other keys there are, only the class behind it knows
     file_key: ClassVar[str] = "filepath"  # the key of its entry that says where it lies
@@ -117,8 +118,8 @@ class Dataset:
     trusted: Any = None
     credentials: Callable[[], Mapping[str, Any]] = field(default=dict, repr=False)
     named: str | None = None
-    inner: "Dataset | None" = None
-    project: Project | None = field(default=None, repr=False)
+    inner: Any = None
+    project: Any = field(default=None, repr=False)
 
     def read(self, path: Path) -> Any:
         """Read the value from a file of this machine; each kind of dataset has its own way."""
@@ -221,7 +222,8 @@ class Dataset:
 
     def secrets(self) -> list[str]:
         """List the texts that no message may show."""
-        found, todo = [], [self.credentials()]
+        found: list[str] = []
+        todo: list[Any] = [self.credentials()]
         while todo:
             value = todo.pop()
             todo += value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else []
@@ -336,7 +338,7 @@ class MetricsDataset(JSONDataset):
     @classmethod
     def flat(cls, value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         """Join the names of grouped scores by dots."""
-        found = {}
+        found: dict[str, Any] = {}
         for name, score in value.items():
             found |= cls.flat(score, f"{prefix}{name}.") if isinstance(score, Mapping) else {f"{prefix}{name}": score}
         return found

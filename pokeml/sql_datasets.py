@@ -28,6 +28,23 @@ class _SQLDataset(Dataset):
     needs_file = False
 
     @property
+    def _what(self) -> str:
+        """What it is, for a message."""
+        raise NotImplementedError
+
+    def _statement(self) -> Any:
+        """Give the statement that reads all of it."""
+        raise NotImplementedError
+
+    def _statement_text(self) -> str:
+        """Give what tells this statement from others."""
+        raise NotImplementedError
+
+    def _is_in(self, connection: Any) -> bool:
+        """Say whether the database has it."""
+        raise NotImplementedError
+
+    @property
     def shown(self) -> str:
         """Which table or query it is, and the name of its credentials."""
         return f"{self._what} of {self.named}"
@@ -179,7 +196,7 @@ class SQLTableDataset(_SQLDataset):
         import sqlalchemy as sa
 
         self.check_schema(value)
-        arguments = {"index": False, "if_exists": "replace"} | self.save_args
+        arguments: dict[str, Any] = {"index": False, "if_exists": "replace"} | self.save_args
         with in_its_name(self, f"hold this {type(value).__name__}"), self._connected(write=True) as connection:
             if arguments["if_exists"] == "replace":  # pandas would look at the old table first, which not all can
                 table = sa.Table(self._table, sa.MetaData(), schema=arguments.get("schema"))

@@ -37,12 +37,12 @@ class CSVDataset(Dataset):
             import pandas as pd
 
             table = pd.read_csv(path, **self.load_args | {"nrows": 1})
-            header, first = list(table.reset_index().columns), len(table) or None
+            header, is_empty = list(table.reset_index().columns), len(table) == 0
         else:
             with open(path, newline="", encoding=plain["encoding"]) as file:
                 rows = csv.reader(file, delimiter=plain["sep"])
-                header, first = next(rows, []), next(filter(None, rows), None)
-        if first is None:
+                header, is_empty = next(rows, []), next(filter(None, rows), None) is None
+        if is_empty:
             raise PokemlError(f"{self}: the file has a header and no rows.")
         return header
 
