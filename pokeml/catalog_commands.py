@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .project import PokemlError, Project, find_project, make_importable, suggest
+from .project import Project, find_project, make_importable
 
 if TYPE_CHECKING:
     from pokeml.catalog import Catalog
@@ -79,13 +79,11 @@ def _catalog(project: Project, env: str | None) -> "Catalog":
 def _pipelines(project: Project, names: Iterable[str] = ()) -> "list[Pipeline]":
     """Read the pipelines, all or some, without importing them."""
     from pokeml.graph import read_graph
+    from pokeml.selection import find_pipelines
     from pokeml.store import open_store
 
     known = read_graph(project, open_store(project)).pipelines
-    for name in names:
-        if name not in known:
-            raise PokemlError(f"Unknown pipeline {name!r}. {suggest(name, known)}")
-    return [known[name] for name in names or known]
+    return [known[name] for name in find_pipelines(known, names)]
 
 
 def _names(context: Any, option: Any, values: tuple[str, ...]) -> list[str]:
@@ -94,7 +92,14 @@ def _names(context: Any, option: Any, values: tuple[str, ...]) -> list[str]:
 
 _env = click.option("-e", "--env", metavar="NAME", help="Lay this folder of conf/ over conf/base.")
 _of_pipelines = click.option(
-    "-p", "--pipeline", "pipelines", multiple=True, callback=_names, metavar="NAME[,NAME]", help="Only what these use."
+    "-p",
+    "--pipeline",
+    "--pipelines",
+    "pipelines",
+    multiple=True,
+    callback=_names,
+    metavar="NAME[,NAME]",
+    help="Only what these use.",
 )
 
 
