@@ -48,6 +48,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.catalog.plain_name': ('catalog.html#plain_name', 'pokeml/catalog.py')},
             'pokeml.catalog_commands': { 'pokeml.catalog_commands._catalog': ( 'catalog_commands.html#_catalog',
                                                                                'pokeml/catalog_commands.py'),
+                                         'pokeml.catalog_commands._complete': ( 'catalog_commands.html#_complete',
+                                                                                'pokeml/catalog_commands.py'),
                                          'pokeml.catalog_commands._names': ('catalog_commands.html#_names', 'pokeml/catalog_commands.py'),
                                          'pokeml.catalog_commands._pipelines': ( 'catalog_commands.html#_pipelines',
                                                                                  'pokeml/catalog_commands.py'),

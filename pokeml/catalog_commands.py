@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .project import Project, find_project, make_importable
+from .project import PokemlError, Project, find_project, make_importable
 
 if TYPE_CHECKING:
     from pokeml.catalog import Catalog
@@ -88,6 +88,14 @@ def _pipelines(project: Project, names: Iterable[str] = ()) -> "list[Pipeline]":
 
 def _names(context: Any, option: Any, values: tuple[str, ...]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def _complete(context: Any, parameter: Any, begun: str) -> list[str]:
+    """Give the names of datasets that begin so, for the shell."""
+    try:
+        return [name for name in _catalog(find_project(), None) if name.startswith(begun)]
+    except PokemlError:  # there is nothing to complete, and this is no place to say why
+        return []
 
 
 _env = click.option("-e", "--env", metavar="NAME", help="Lay this folder of conf/ over conf/base.")
@@ -181,7 +189,7 @@ def _show_value(value: Any) -> None:
 
 
 @catalog.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete)
 @_env
 def show(name: str, env: str | None) -> None:
     """Show a dataset: its entry, its file, who made it, and a look at what is in it."""
@@ -223,7 +231,7 @@ def show(name: str, env: str | None) -> None:
 
 # %% ../nbs/06b_catalog_commands.ipynb #a83d56ea
 @catalog.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=_complete)
 @_env
 @click.option("--load", is_flag=True, help="Load what is there, and see that it is as its schema says.")
 def check(names: tuple[str, ...], env: str | None, load: bool) -> None:
@@ -241,9 +249,9 @@ def check(names: tuple[str, ...], env: str | None, load: bool) -> None:
     if wrong:
         sys.exit(1)
 
-# %% ../nbs/06b_catalog_commands.ipynb #d14d82b3
+# %% ../nbs/06b_catalog_commands.ipynb #eb72fe7a
 @catalog.command("load")
-@click.argument("name")
+@click.argument("name", shell_complete=_complete)
 @_env
 @click.option("--head", is_flag=True, help="Print a look at it, and end.")
 def load_(name: str, env: str | None, head: bool) -> None:
@@ -264,9 +272,9 @@ def load_(name: str, env: str | None, head: bool) -> None:
     config.TerminalInteractiveShell.banner2 = ""
     IPython.start_ipython(argv=[], user_ns={variable: value, "catalog": found}, config=config)
 
-# %% ../nbs/06b_catalog_commands.ipynb #f5c924a3
+# %% ../nbs/06b_catalog_commands.ipynb #aef378b1
 @catalog.command()
-@click.argument("name")
+@click.argument("name", shell_complete=_complete)
 @_env
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove all but the newest N.")
 def versions(name: str, env: str | None, keep: int | None) -> None:

@@ -201,6 +201,18 @@ def test_load_prints_a_look_where_there_is_no_terminal(toy):
         assert told(toy, *arguments).startswith("DataFrame, 9 rows × 2 columns\n")
 
 
+def test_the_shell_completes_names_of_datasets(toy):
+    words = {"_POKEML_COMPLETE": "bash_complete", "COMP_WORDS": "pokeml catalog show c", "COMP_CWORD": "3"}
+    done = subprocess.run(toy.command(), cwd=toy.root, env=toy.env | words, capture_output=True, text=True)
+    assert done.stdout == "plain,clean\nplain,counts\n"
+
+
+def test_a_reader_that_has_read_enough_is_no_error(toy):
+    command = f"{sys.executable} -m pokeml catalog list | head -1"
+    done = subprocess.run(command, shell=True, cwd=toy.root, env=toy.env, capture_output=True, text=True)
+    assert done.stdout.startswith("dataset ") and done.stderr == ""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a terminal")
 def test_load_opens_a_prompt_with_the_dataset(toy, tmp_path):
     ours, theirs = pty.openpty()
