@@ -277,9 +277,12 @@ def one_by_one(config: Config, project: Project, secrets: Mapping[str, Any]) -> 
 
 def _check_one(catalog: Catalog, one: Listed, load: bool) -> Iterator[str]:
     dataset, key = catalog[one.name], one.pattern or one.name
-    for part, option, advice in unknown_options(dataset):
+    unknown = list(unknown_options(dataset))
+    for part, option, advice in unknown:
         place = catalog.config.place(".".join(filter(None, [key, part, option])))
         yield f"{place}: {f'`{part}`' if part else dataset.type} has an unknown option {option!r}. {advice}"
+    if unknown:  # then it cannot be read either
+        return
     try:
         dataset.credentials()
         if path := getattr(dataset.schema, "path", None):
