@@ -443,4 +443,5 @@ class MemoryDataset(Dataset):
 
     def save(self, value: Any) -> None:
         """Hold the value."""
+        self.check_schema(value)
         self.held[:] = [self.copy(value)]

@@ -243,9 +243,10 @@ class Lineage:
 
         Also its schema, and the code of one that the project imports: then the table is to be looked at again.
         """
-        if dataset not in self.catalog:
+        found = self.catalog.get(dataset)
+        if found is None or not (found.is_kept or found.schema):
             return None
-        entry, path = self.catalog[dataset].entry(arguments), getattr(self.catalog[dataset].schema, "path", None)
+        entry, path = found.entry(arguments), getattr(found.schema, "path", None)
         if path and path.startswith(f"{self.sources.package}."):
             module, _, unit = path.rpartition(".")
             entry.append(self.sources.closure(f"{module}:{unit}")[0])

@@ -159,6 +159,8 @@ class _Shelf:
         kept = dataset in self.catalog
         if kept:
             self.catalog.save(dataset, value)
+        elif (entry := self.catalog.get(dataset)) is not None:
+            entry.check_schema(value)
         if self.readers[dataset] and (not kept or self.catalog[dataset].exact):
             fingerprint = self.lineage.fingerprint(dataset, latest=True) if kept else None
             self.memory[dataset] = (fingerprint, self.own(dataset, value))

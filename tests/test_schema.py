@@ -74,6 +74,15 @@ def test_an_output_that_is_not_as_declared_is_not_saved(toy):
     assert toy.datasets() == {}
 
 
+def test_what_stays_in_memory_is_looked_at_too(toy):
+    entry = "scaled: {type: MemoryDataset, schema: {columns: {size: {dtype: float, le: 300}}}}\n"
+    toy.write(CATALOG, (toy.root / CATALOG).read_text("utf-8") + entry)
+    toy.run()
+    toy.replace(CATALOG, "le: 300", "le: 200")  # another entry: what is made from it is made again
+    done = toy.pokeml("run")
+    assert done.returncode == 1 and "size  le: 200  2 of 6 rows" in done.stderr, done.stderr
+
+
 def test_another_schema_of_an_input_or_an_output_runs_the_node_again(toy):
     toy.run()
     declare(toy, "raw", "{columns: {size: float}}")
