@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import parse_params
+from .options import VALUES, options
 from .project import PokemlError, Project, find_project, suggest
 
 if TYPE_CHECKING:
@@ -198,20 +198,26 @@ def parameter_lines(about: Mapping[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("-e", "--env", metavar="NAME", help="Lay this folder of conf/ over conf/base.")
-@click.option("--params", multiple=True, callback=parse_params, metavar="NAME=VALUE", help="Set a parameter: a.b=1.")
+@options(VALUES[:2])  # the environment and the values
+@click.option("--conf-source", metavar="FOLDER", help="Read the configuration from here instead of conf/.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--schema", is_flag=True, help="Print a JSON Schema of the files, with the values of conf/base.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the schema here.")
 def params(
-    names: tuple[str, ...], env: str | None, params: dict[str, Any], as_json: bool, schema: bool, output: str | None
+    names: tuple[str, ...],
+    env: str | None,
+    params: dict[str, Any],
+    conf_source: str | None,
+    as_json: bool,
+    schema: bool,
+    output: str | None,
 ) -> None:
     """Show parameters: value, file and line, what that replaced, and the nodes that take it."""
     from pokeml.config import load_config
     from pokeml.helper import close_helper
     from pokeml.store import open_store
 
-    project = find_project()
+    project = find_project(conf_source=conf_source)
     store = open_store(project)
     try:
         if schema:
