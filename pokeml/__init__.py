@@ -157,7 +157,7 @@ def run(
     _check_package(project)
     keep = [keep] if isinstance(keep, str) else keep
     forced = [force] if isinstance(force, str) else force
-    plan = make_plan(project, Selection.of(given), env, params, forced, load_versions, label)
+    plan = make_plan(project, Selection.of(given), env, params, forced, load_versions, label, engine)
     check_engine(plan, engine, jobs, timeout, keep)
     shown: Any = nullcontext(progress if callable(progress) else lambda run: None)
     if progress is True:

@@ -345,7 +345,7 @@ def run(
     from pokeml.selection import Selection
 
     forced = split_names(None, click.Option(["--force"]), (force,)) if force else force is not None
-    plan = make_plan(project, Selection.of(chosen), env, params, forced, load_versions, label)
+    plan = make_plan(project, Selection.of(chosen), env, params, forced, load_versions, label, engine)
     check_interrupt()
     if dry_run:
         click.echo(_as_json(plan_facts(plan)) if as_json else "\n".join(plan_lines(plan)))

@@ -143,6 +143,7 @@ def make_plan(
     force: bool | Sequence[str] = False,
     load_versions: Mapping[str, str] | None = None,
     label: str | None = None,
+    engine: str = "pokeml",
 ) -> Plan:
     """Plan a run and check all that can be checked before it; nothing is written but what was found out.
 
@@ -162,6 +163,8 @@ def make_plan(
         For datasets that are read, by name, the version to read; by default the newest.
     label
         What to call the run.
+    engine
+        What will run it; `inline` needs no kernel, and makes no notebook.
 
     Raises
     ------
@@ -202,9 +205,12 @@ def make_plan(
     check_datasets(stages, whole, catalog, store)
     lineage = StageLineage(Lineage(project, catalog, store, config.place), graph, parameters, env or project.env)
     anew: set[str] = set()
-    verdicts = {name: lineage.check(part, name, notebooks[name], forced, anew) for name, part in stages.items()}
-    for name in [name for name, verdict in verdicts.items() if not verdict.is_good]:
-        check_kernel(notebooks[name], project.show(notebooks[name]))
+    if engine == "inline":
+        verdicts = {n: StageVerdict(n, lineage.nodes(part, forced, anew, False), {}) for n, part in stages.items()}
+    else:
+        verdicts = {name: lineage.check(part, name, notebooks[name], forced, anew) for name, part in stages.items()}
+        for name in [name for name, verdict in verdicts.items() if not verdict.is_good]:
+            check_kernel(notebooks[name], project.show(notebooks[name]))
     store.save()
     used = {p for part in stages.values() for p in part.parameters()}
     return Plan(

@@ -53,6 +53,8 @@ def test_inline_makes_and_records_what_the_notebooks_do(tmp_path):
 def test_what_one_engine_made_is_up_to_date_for_the_other(toy):
     assert ran(toy.run("--engine", "inline")) == {n for nodes in STAGES.values() for n in nodes}
     assert ran(toy.run("--engine", "inline")) == set()
+    plan = toy.pokeml("run", "--engine", "inline", "--dry-run").stdout
+    assert plan.splitlines() == [f"{name}: nothing to do" for name in STAGES]
     notebooks = toy.run()
     assert executed(notebooks) == set(STAGES)  # a notebook is only made by executing it
     assert ran(notebooks) == {"scale"}  # whose output is not kept, so it is made again to be shown
