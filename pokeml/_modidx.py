@@ -763,6 +763,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'pokeml/record.py'),
                                'pokeml.record.Outputs._made': ('record.html#outputs._made', 'pokeml/record.py'),
                                'pokeml.record.Run': ('record.html#run', 'pokeml/record.py'),
+                               'pokeml.record.Run.__post_init__': ('record.html#run.__post_init__', 'pokeml/record.py'),
                                'pokeml.record.Run._repr_html_': ('record.html#run._repr_html_', 'pokeml/record.py'),
                                'pokeml.record.Run.current': ('record.html#run.current', 'pokeml/record.py'),
                                'pokeml.record.Run.from_json': ('record.html#run.from_json', 'pokeml/record.py'),

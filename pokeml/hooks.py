@@ -102,7 +102,8 @@ def hook_impl(function: "Callable | None" = None, **options: bool) -> Any:
     """Mark a function as a hook; `tryfirst=True` and the other options are pluggy's."""
     import pluggy
 
-    return pluggy.HookimplMarker("pokeml")(function, **options)
+    marker: Any = pluggy.HookimplMarker("pokeml")
+    return marker(function, **options)
 
 # %% ../nbs/03e_hooks.ipynb #881c5945
 class HookError(PokemlError):
@@ -174,7 +175,7 @@ class Hooks:
             If one fails, or returns inputs for a node; the message names the hook, its file and line.
         """
         __tracebackhide__ = True
-        if not self.has(name):
+        if self._manager is None or not self.has(name):
             return
         caller = getattr(self._manager.hook, name)
         owners = {impl.function.__code__: impl.plugin_name for impl in caller.get_hookimpls()}

@@ -101,7 +101,8 @@ def run_nodes(
     if len(out) == len(part.nodes):
         stage.nodes = [_skipped(n, stage.name, out[n.name]) for n in part.nodes]
         return None, []
-    stage.cells, failures = len(part.nodes), []
+    failures: list[tuple[str | None, BaseException]] = []
+    stage.cells = len(part.nodes)
     try:
         runner = start([n.name for n in part.nodes if n.name not in out])
     except Exception as error:

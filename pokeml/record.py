@@ -18,7 +18,6 @@ from datetime import UTC, datetime
 from html import escape
 from importlib import metadata
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from .catalog import Catalog
@@ -149,8 +148,9 @@ class Run:
     conf_source: str | None = None
     schema: int = 2
 
-    cause = None  # of this process, not of the record
-    outputs = MappingProxyType({})
+    def __post_init__(self) -> None:
+        self.cause: BaseException | None = None  # of this process, and no field: not of the record
+        self.outputs: Mapping[str, Any] = {}
 
     @classmethod
     def from_json(cls, text: str) -> "Run":

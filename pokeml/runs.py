@@ -416,7 +416,7 @@ class _Carrier:
             return bool(stage.nodes)
         verdict = plan.lineage.check(part, stage.name, notebook, plan.force, set())
         stage.why = verdict.reasons
-        if verdict.is_good:
+        if verdict.is_good and verdict.known:
             stage.from_run = verdict.known["run"]
             stage.executed = plan.project.show(plan.project.outputs / "runs" / stage.from_run / notebook.name)
             stage.nodes = [n | {"status": "unchanged", "why": []} for n in verdict.known["nodes"]]
