@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -213,7 +213,7 @@ def describe(root: str) -> dict[str, list[dict[str, Any]]]:
 
 def check_values(root: str, conf: str, env: str | None, params: dict[str, Any]) -> bool:
     """Import the pipelines of a project, and check the values of all parameters."""
-    project = replace(find_project(root), conf=Path(conf))
+    project = find_project(root, conf)
     config = load_config(project, "parameters", env, params)
     check_parameters(Pipeline(load_pipelines(project).values()), config)
     return True

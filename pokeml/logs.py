@@ -79,9 +79,9 @@ def logging_files(project: Project, env: str | None = None) -> list[Path]:
     ]
 
 
-def check_logging(root: str, env: str | None) -> bool:
+def check_logging(root: str, conf: str, env: str | None) -> bool:
     """Set up logging as a project says, to see that it can be done."""
-    return set_logging(find_project(root), env)
+    return set_logging(find_project(root, conf), env)
 
 # %% ../nbs/00ca_logging.ipynb #bce0d297
 def console(**options: Any) -> logging.Handler:

@@ -198,7 +198,7 @@ def make_plan(
         store.remember("stage notebook", name, key, lambda check=check: check() or True)
     if files := logging_files(project, env):
         key = hash_json([[project.show(path), store.fingerprint(path)] for path in files])
-        check = partial(in_helper, "pokeml.logs:check_logging", root=str(project.root), env=env)
+        check = partial(in_helper, "pokeml.logs:check_logging", root=str(project.root), conf=str(project.conf), env=env)
         store.remember("logging", env or project.env, key, check)
     config = load_config(project, "parameters", env, params, read=store.read_yaml)
     parameters = checked_values(project, store, graph, config, env, params)

@@ -224,13 +224,15 @@ def test_config_file_with_a_mistake(done):
         assert message in refused(done, "-c", "run.yml")
 
 
-@pytest.mark.parametrize("engine", ["pokeml", "papermill"])
+@pytest.mark.parametrize("engine", ["pokeml", "papermill", "inline"])
 def test_conf_source(toy, engine):
     (toy.root / "conf").rename(toy.root.parent / "elsewhere")
     other = toy.root.parent / "elsewhere" / "base"
     (other / "parameters.yml").write_text((other / "parameters.yml").read_text().replace("least: 2.5", "least: 6.5"))
     record = toy.run("--conf-source", "../elsewhere", "-n", "clean", "--engine", engine)
     assert ran(record) == {"clean"} and record["parameters"] == {"least": 6.5}
+    (other / "logging.yml").write_text("version: 3\n")
+    assert "elsewhere/base/logging.yml" in refused(toy, "--conf-source", "../elsewhere", "-n", "clean", "--force")
     assert "is no folder" in refused(toy, "--conf-source", "settings.ini")
     assert "is no folder" in refused(toy, "--conf-source", "nowhere")
 
@@ -243,7 +245,7 @@ def test_load_version(toy):
     assert ran(record) == {"report"} and record["load_versions"] == {"counts": old["id"]}
     assert "'b': 2" in (toy.root / "data/made/report.txt").read_text()
     assert "--load-versions takes name:version, but got 'clean'" in refused(toy, "-lv", "clean")
-    assert "Unknown dataset 'claen'. Did you mean clean?" in refused(toy, "-lv", "claen:x")
+    assert "nknown dataset 'claen'. Did you mean clean?" in refused(toy, "-lv", "claen:x")
     assert "counts" in refused(toy, "--load-versions", "counts:2020-01-01T08.00.00.000Z", "-n", "report")
 
 
@@ -281,6 +283,16 @@ def test_records_of_the_first_format_are_read(toy):
     del record["selection"], record["label"], record["load_versions"], record["conf_source"]
     toy.records()[-1].write_text(json.dumps(record | {"pipelines": ["first"], "nodes": [], "schema": 1}))
     assert json.loads(toy.pokeml("runs", "show", "--json").stdout)["selection"] == {"pipelines": ["first"]}
+
+
+def test_keep_going_is_part_of_the_way_on(toy):
+    toy.replace("toy/pipelines/first.py", "rule = Rule(least)", "rule = Rule(least / 0)")
+    failed = toy.pokeml("run", "--keep-going", "--engine", "inline", "--force")
+    way = failed.stderr.splitlines()[-1]
+    assert failed.returncode == 1 and "pokeml run" in way and "--keep-going" in way
+    states = {n["name"]: n["status"] for s in toy.record()["stages"] for n in s["nodes"]}
+    assert states["clean"] == "failed" and states["down.shift"] == states["spread"] == "ran"
+    assert "ran" not in (states.get("count"), states.get("report"))
 
 
 def test_what_only_kedro_has_is_explained(done):
