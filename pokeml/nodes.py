@@ -195,6 +195,8 @@ def node(
     keys: tuple[str | int, ...] = ()
     if isinstance(outputs, Mapping):
         keys, outputs = tuple(outputs), tuple(outputs.values())
+        if wrong := [key for key in keys if not isinstance(key, str)]:
+            raise PokemlError(f"Node {name}: a key of what {_name(func)} returns is a text, but {wrong[0]!r} is none.")
     elif isinstance(outputs, list | tuple):
         keys = tuple(range(len(outputs)))
     outputs = (outputs,) if isinstance(outputs, str) else outputs

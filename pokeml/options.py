@@ -147,8 +147,8 @@ def take_file(context: click.Context, option: Any, path: str | None) -> None:
         return
     values, places = read_yaml(Path(path), path)
     before = ""
-    if isinstance(values.get("run"), Mapping) and len(values) == 1:
-        values, before = values["run"], "run."
+    if set(values) == {"run"} and isinstance(values["run"], Mapping | None):
+        values, before = values["run"] or {}, "run."
     options, taken = _options(context), {}
     for key, value in values.items():
         place = places[f"{before}{key}"]
@@ -178,15 +178,17 @@ def complete(kind: str) -> Callable[[Any, Any, str], list[str]]:
         from pokeml.config import environments
         from pokeml.graph import known_graph
         from pokeml.selection import known_names
-        from pokeml.store import open_store
+        from pokeml.store import STORE, open_store
 
         before, comma, begun = incomplete.rpartition(",")
         try:
             project = find_project()
             if kind == "environments":
                 names = environments(project)
-            else:
+            elif (project.outputs / STORE).is_file():
                 names = sorted(known_names(kind, known_graph(project, open_store(project)).pipelines))
+            else:  # nothing ran yet
+                names = []
         except PokemlError:  # no project, say; a half-typed line is no place to complain
             return []
         return [f"{before}{comma}{name}" for name in names if name.startswith(begun)]

@@ -35,6 +35,10 @@ pipeline = Pipeline([
     pipeline(shifted, namespace="down", inputs="numbers", parameters={"by": "down.less"}, tags=["copy", "last"]),
 ])
 '''
+CLEAN = """
+clean@table: {type: pandas.CSVDataset, filepath: data/made/clean.csv}
+clean@text: {type: text.TextDataset, filepath: data/made/clean.csv}
+"""
 NODES = ["report", "spread", "up.shift", "down.shift"]
 MORE_CATALOG = "".join(
     f"{name}: {{type: json.JSONDataset, filepath: data/made/{name}.json}}\n"
@@ -87,6 +91,24 @@ def test_a_node_may_take_and_give_anything_that_kedro_knows(done):
     made = {name: json.loads(text) for name, text in done.datasets().items() if name.endswith("json")}
     assert made["low.json"] == 1 and made["higher.json"] == [11, 12, 16] and made["down.shifted.json"] == [0, 1, 5]
     assert {"least", "nested", "up", "down"} <= set(made["names.json"]) and "_base" not in made["names.json"]
+
+
+def test_a_dataset_that_is_written_and_read_by_other_entries_is_one_in_the_graph(toy):
+    toy.replace(
+        "conf/base/catalog.yml", "clean: {type: pandas.ParquetDataset, filepath: data/made/clean.parquet}", CLEAN
+    )
+    toy.replace("toy/pipelines/first.py", '"clean")', '"clean@table")')
+    toy.replace("toy/pipelines/first.py", '"clean", "params:options"', '"clean@table", "params:options"')
+    toy.replace("toy/pipelines/second.py", '["clean",', '["clean@table",')
+    toy.replace("toy/pipelines/second.py", '(label, "words"', '(label, "clean@text"')
+    assert planned(toy, "--to-nodes", "label") == {"first": ["clean"], "second": ["label"]}
+    toy.run()
+    assert planned(toy, "--from-inputs", "clean")["second"] == ["scale", "total", "label"]
+    assert (toy.root / "data/made/label.txt").read_text().startswith("KIND,SIZE")
+    assert ran(toy.run("--params", "least=5.5")) >= {"clean", "label"}
+    assert ran(toy.run("--params", "least=5.5")) == set()
+    toy.replace("conf/base/catalog.yml", "clean@text:", "clean@txt:")
+    assert "Node label names clean@text, which has no entry in the catalog. Did you mean clean@t" in refused(toy)
 
 
 def test_all_parameters_as_an_input_make_the_node_run_again_when_one_changes(toy):
