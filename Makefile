@@ -28,9 +28,10 @@ test: setup lint ## Pass every test: lint, notebooks, pytest
 	@echo "Notebooks" && $(BIN)/nbdev-test --n-workers 2
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: setup ## Check style and architecture
+lint: setup ## Check style, architecture and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
 	@$(BIN)/lint-imports
+	@$(BIN)/mypy
 
 lab: $(VENV)/.lab ## Open JupyterLab at the root, on the tour
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb

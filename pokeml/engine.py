@@ -43,7 +43,8 @@ def relative(text: str, root: Path) -> str:
         if len(folder.parts) > 1 and str(folder) in text:  # the pattern alone takes 10 s for 100 MB
             # A path begins where no path goes on, or behind the colour code of a traceback.
             pattern = rf"((?<![\w./~-])|(?<=[0-9]m)){re.escape(str(folder))}(/|(?![\w.-]))"
-            text = re.sub(pattern, lambda m, short=short: short if m[2] else short.rstrip("/") or ".", text)
+            texts = {True: short, False: short.rstrip("/") or "."}  # of a path below the folder, and of the folder
+            text = re.sub(pattern, lambda m: texts[bool(m[2])], text)  # noqa: B023 - it is called at once
     return text
 
 
@@ -108,7 +109,7 @@ class Execution:
     is_last: bool = False
     imported: list[str] = field(default_factory=list)
     kernel: subprocess.Popen | Forked | None = field(default=None, repr=False)
-    nb: nbformat.NotebookNode | None = field(default=None, repr=False)
+    nb: nbformat.NotebookNode = field(default_factory=nbformat.v4.new_notebook, repr=False)
     stopped: str = ""
 
     def save(self) -> None:
@@ -173,7 +174,8 @@ class WarmClient(KernelClient):
         super().__init__(session=PipeSession())
         self.allow_stdin = False
         self.session.open(requests)
-        self.process, self.replies, self.listener = process, replies, None
+        self.process, self.replies = process, replies
+        self.listener: asyncio.Task[None] | None = None
         self.imported: list[str] = []
         self._shell, self._iopub = _Channel(self), _Channel(self)
 
@@ -229,8 +231,9 @@ class _Manager(NotebookExecutionManager):
         super().__init__(nb, progress_bar=False)
         self.execution = execution
         self.running: nbformat.NotebookNode | None = None
-        self.client: PapermillNotebookClient | None = None
-        self.next_save, self.unsaved, self.timers = 0.0, False, []
+        self.client: Any = None  # papermill's, or ours
+        self.next_save, self.unsaved = 0.0, False
+        self.timers: list[threading.Timer] = []
         execution.nb = nb
 
     def save(self, now: bool = False, **kwargs: Any) -> None:
@@ -248,9 +251,9 @@ class _Manager(NotebookExecutionManager):
         self.execution.kernel = self.client.process
         if self.execution.stopped:
             raise DeadKernelError("stopped")
-        self.execution.watch(cell_index, len(self.nb.cells), cell.source)
+        self.execution.watch(cell_index or 0, len(self.nb.cells), cell.source)
         if self.execution.timeout:
-            stops = {0: {"why": "CellTimeout"}, 10: {"kill": True}}
+            stops: dict[int, dict[str, Any]] = {0: {"why": "CellTimeout"}, 10: {"kill": True}}
             self.timers = [
                 threading.Timer(self.execution.timeout + grace, self.execution.stop, kwargs=how)
                 for grace, how in stops.items()

@@ -37,11 +37,12 @@ def _import_pipeline(project: Project, name: str) -> Pipeline:
         raise
     except (Exception, SystemExit) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
-        is_syntax = isinstance(error, SyntaxError) and error.filename
-        at = (error.filename, error.lineno) if is_syntax else (last.filename, last.lineno)
+        file, line = last.filename, last.lineno
+        if isinstance(error, SyntaxError) and error.filename:
+            file, line = error.filename, error.lineno
         raise PokemlError(
             f"The module {module} cannot be imported: {type(error).__name__}: {error} "
-            f"({project.show(at[0])}, line {at[1]})."
+            f"({project.show(file)}, line {line})."
         ) from error
     if not isinstance(pipeline, Pipeline):
         raise PokemlError(
@@ -230,7 +231,7 @@ def drop_stale_bytecode(project: Project, store: Store) -> dict[str, str]:
     within a second, the second might not be run.
     """
     folder = package_folder(project)
-    files = {str(path.relative_to(folder)): store.fingerprint(path) for path in sorted(folder.rglob("*.py"))}
+    files = {str(path.relative_to(folder)): store.fingerprint(path) or "" for path in sorted(folder.rglob("*.py"))}
     known = store.get("package", project.package)
     if known is None or known[1] != files:
         for name in files if folder.is_relative_to(project.root) else []:

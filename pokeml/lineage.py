@@ -262,7 +262,8 @@ class Lineage:
         """Give the hash of the code that reads and writes a dataset of this kind, and the libraries that it uses."""
         kind = self.catalog[dataset].type
         if kind not in self._formats:
-            code, libraries = {}, []
+            code: dict[str, str] = {}
+            libraries: list[str] = []
             for part in self.catalog[dataset].parts():
                 package = part.partition(".")[0]
                 own = {self.sources.package, __name__.partition(".")[0]}
@@ -271,7 +272,7 @@ class Lineage:
                     continue
                 sources = self.sources
                 if package != sources.package:
-                    sources = Sources(package, Path(sys.modules[package].__file__).parent, self._read_units)
+                    sources = Sources(package, Path(sys.modules[package].__path__[0]), self._read_units)
                 more, needs = sources.closure(part)
                 code, libraries = code | more, [*libraries, *needs]
             self._formats[kind] = hash_json(code), sorted(set(libraries))

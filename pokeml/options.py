@@ -148,7 +148,7 @@ def take_file(context: click.Context, option: Any, path: str | None) -> None:
     values, places = read_yaml(Path(path), path)
     before = ""
     if set(values) == {"run"} and isinstance(values["run"], Mapping | None):
-        values, before = values["run"] or {}, "run."
+        values, before = dict(values["run"] or {}), "run."
     options, taken = _options(context), {}
     for key, value in values.items():
         place = places[f"{before}{key}"]

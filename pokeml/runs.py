@@ -131,7 +131,7 @@ def check_datasets(
                     f"makes it. First: pokeml run"
                 )
             key = hash_json([catalog[dataset].fingerprint(store), catalog[dataset].columns])
-            store.remember("input", dataset, key, lambda dataset=dataset: catalog[dataset].check() or True)
+            store.remember("input", dataset, key, catalog[dataset].check)
         made |= set(part.makers)
 
 # %% ../nbs/06_runs.ipynb #8900f9d0
@@ -195,7 +195,7 @@ def make_plan(
     for name, notebook in notebooks.items():
         key = hash_json([store.fingerprint(notebook), [n.name for n in whole[name].nodes]])
         check = partial(check_stage, notebook, project.show(notebook), whole[name])
-        store.remember("stage notebook", name, key, lambda check=check: check() or True)
+        store.remember("stage notebook", name, key, check)
     if files := logging_files(project, env):
         key = hash_json([[project.show(path), store.fingerprint(path)] for path in files])
         check = partial(in_helper, "pokeml.logs:check_logging", root=str(project.root), conf=str(project.conf), env=env)
@@ -235,7 +235,7 @@ def make_plan(
 def _check_in_step(project: Project, store: Store) -> None:
     files = [*all_notebooks(project), *sorted(package_folder(project).rglob("*.py"))]
     key = hash_json([[project.show(path), store.fingerprint(path)] for path in files])
-    store.remember("in step", project.package, key, lambda: check_in_step(project) or True)
+    store.remember("in step", project.package, key, partial(check_in_step, project))
 
 # %% ../nbs/06_runs.ipynb #9209872b
 def _node_records(nb: Any) -> list[dict[str, Any]]:

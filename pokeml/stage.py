@@ -89,8 +89,9 @@ def describe(value: Any) -> dict[str, Any]:
     dict
         `type`, the name of its class, and for a table `rows` and `columns`, their numbers.
     """
-    size = {"type": type(value).__name__}
-    if len(shape := getattr(value, "shape", ())) == 2:
+    size: dict[str, Any] = {"type": type(value).__name__}
+    shape: tuple[Any, ...] = getattr(value, "shape", ())
+    if len(shape) == 2:
         size |= {"rows": int(shape[0]), "columns": int(shape[1])}
     return size
 
@@ -296,7 +297,7 @@ class NodeRunner:
         for function in self._functions.values():  # the code as it was imported, whatever is edited from now on
             code, libraries = sources.closure(unit_of(function))
             for module in {unit.partition(":")[0] for unit in code}:
-                check_as_imported(module, hash_json({name: u.hash for name, u in sources.units(module).items()}))
+                check_as_imported(module, hash_json({name: u.hash for name, u in (sources.units(module) or {}).items()}))
             for library in libraries:
                 check_as_imported(library, self._lineage.version(library)[1])
         self._shelf = _Shelf(self._lineage, self.pipeline)
