@@ -142,7 +142,7 @@ def test_nodes_go_round_in_a_circle(copy):
 
 
 def test_module_that_cannot_be_imported(copy):
-    edit_pipeline(copy, "04_metrics", '"classification_metrics"', '"confusion_matrix"')
+    edit_pipeline(copy, "04_metrics", "import pandas as pd", "import pandsa as pd")
     message = refused(copy)
     assert "No module named 'pandsa'" in message and "pokeml/pipelines/metrics.py, line " in message
 
