@@ -297,7 +297,9 @@ class NodeRunner:
         for function in self._functions.values():  # the code as it was imported, whatever is edited from now on
             code, libraries = sources.closure(unit_of(function))
             for module in {unit.partition(":")[0] for unit in code}:
-                check_as_imported(module, hash_json({name: u.hash for name, u in (sources.units(module) or {}).items()}))
+                check_as_imported(
+                    module, hash_json({name: u.hash for name, u in (sources.units(module) or {}).items()})
+                )
             for library in libraries:
                 check_as_imported(library, self._lineage.version(library)[1])
         self._shelf = _Shelf(self._lineage, self.pipeline)
