@@ -132,6 +132,8 @@ def _location(
     if not filepath:
         raise PokemlError(f"{about}: `{cls.file_key}` is missing.")
     versioned = _expect(entry, "versioned", bool, False, about)
+    if versioned and cls is PartitionedDataset:
+        raise PokemlError(f"{about}: partitions are not versioned, as in Kedro; name one after each run instead.")
     filepath = filepath.removeprefix("file://")
     if "://" in filepath:
         far = RemoteFile(filepath, options)
