@@ -248,6 +248,7 @@ _REFERENCE = re.compile(r"\$\{\s*(?:(globals|runtime_params)\s*:)?\s*([\w.-]+)\s
 
 def _resolvers(kind: str, shared: Config, given: Mapping[str, Any]) -> dict[str, Callable]:
     from omegaconf import OmegaConf
+    from omegaconf.resolvers.oc import env
 
     def as_node(value: Any) -> Any:
         return OmegaConf.create(value) if isinstance(value, dict | list) else value
@@ -267,7 +268,7 @@ def _resolvers(kind: str, shared: Config, given: Mapping[str, Any]) -> dict[str,
             raise PokemlError(f"it needs a value for this run: --params {name}=…")
         return as_node(value)
 
-    return {"globals": of_globals, "runtime_params": of_run}
+    return {"globals": of_globals, "runtime_params": of_run, "oc.env": env}  # Kedro's loader takes the last one away
 
 
 def _resolve(kind: str, config: Config, shared: Config, given: Mapping[str, Any], only: str | None = None) -> Any:

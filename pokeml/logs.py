@@ -20,7 +20,10 @@ from .project import PokemlError, Project, find_project
 def _prepared(settings: dict[str, Any], project: Project) -> dict[str, Any]:
     """Give the settings of a handler with its file as an absolute path, make its folder, and rotate it if need be."""
     path = project.path(Path(settings["filename"]).expanduser())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PokemlError(f"{project.show(path.parent)} cannot be written: {error.strerror}.") from error
     settings = settings | {"filename": str(path)}
     most, kept = settings.get("maxBytes"), settings.get("backupCount", 0)
     if settings.get("class") == "logging.handlers.RotatingFileHandler" and isinstance(most, int):
@@ -64,7 +67,7 @@ def set_logging(project: Project, env: str | None = None) -> bool:
     try:
         logging.config.dictConfig(_settings(config, project))
     except (ValueError, TypeError, AttributeError, ImportError, OSError) as error:
-        part = re.search(r"(formatter|filter|handler|logger) '([^']+)'|version|root", str(error))
+        part = re.search(r"(formatter|filter|handler|logger) '([^']+)'|version|(?<=configure )root", str(error))
         name = f"{part[1]}s.{part[2]}" if part and part[1] else part[0] if part else ""
         place = config.place(name) if name in config.places else next(iter(config.places.values())).file
         why = [str(error), *([str(error.__cause__)] if error.__cause__ else [])]

@@ -81,7 +81,7 @@ def test_option_unknown_to_the_command(copy):
         ),
         ("settings.ini", "[other]\n", "No pokeml project here"),
         ("settings.ini", "[pokeml]\npackage = pokeml\nenv = prdo\n", "Unknown environment 'prdo'"),
-        ("outputs", "a file", "outputs cannot be written"),
+        ("outputs", "a file", "outputs/logs cannot be written"),
         (
             "conf/local/catalog.yml",
             "cleaning_report: {type: text.TextDataset, filepath: settings.ini}\n",
