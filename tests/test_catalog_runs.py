@@ -2,6 +2,9 @@
 
 import json
 import sqlite3
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import duckdb
@@ -231,3 +234,25 @@ def test_a_password_is_nowhere(toy):
     done = toy.pokeml("run", "--force")
     assert done.returncode != 0 and "hush" not in done.stdout + done.stderr
     assert not [p for p in (toy.root / "outputs").rglob("*") if p.is_file() and b"hush" in p.read_bytes()]
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *about):
+        """Say nothing."""
+
+
+def test_a_file_on_another_machine(toy, tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "raw.csv").write_bytes((toy.root / "data" / "raw.csv").read_bytes())
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=there)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/raw.csv"
+        toy.write("conf/local/catalog.yml", f"raw: {{type: pandas.CSVDataset, filepath: '{address}'}}\n")
+        assert "split" in ran(toy.run())
+        assert not ran(toy.run())
+        with (there / "raw.csv").open("a") as file:
+            file.write("x,100\n")
+        assert "split: input raw changed" in reasons(toy.run())
+        server.shutdown()
+    assert json.loads((toy.root / "data/made/sums.json").read_text())["x"] > 100

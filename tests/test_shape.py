@@ -72,6 +72,33 @@ def test_top_level_is_as_agreed():
     assert {n for n in names if not n.startswith(".")} - beside == fixed
 
 
+def test_layers_of_data_are_there_in_a_clone():
+    layers = ["01_raw", "02_intermediate", "03_primary", "04_feature", "05_model_input", "06_models"]
+    layers += ["07_model_output", "08_reporting"]
+    assert all((ROOT / "data" / layer / ".gitkeep").is_file() for layer in layers[1:])
+    assert (ROOT / "data" / "01_raw" / "pokemon.csv").is_file()
+
+
+def test_readme_of_the_configuration_names_what_there_is():
+    told = re.findall(r"^\| `([\w./<>]+)` \|", (ROOT / "conf" / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(told) > 5
+    for path in told:
+        assert list((ROOT / "conf").glob(path.replace("<pipeline>", "*"))), path
+    files = [p.relative_to(ROOT / "conf").as_posix() for p in (ROOT / "conf" / "base").rglob("*.yml")]
+    assert {re.sub(r"pipelines/\w+/", "pipelines/<pipeline>/", name) for name in files} <= set(told)
+
+
+def test_page_for_those_who_come_from_kedro_names_tests_that_there_are():
+    page = "".join(
+        "".join(cell["source"])
+        for cell in json.loads((ROOT / "nbs" / "coming_from_kedro.ipynb").read_text("utf-8"))["cells"]
+    )
+    told = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    assert len(told) > 40
+    for file, name in told:
+        assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file}::{name}"
+
+
 def test_commands_of_the_readme_are_commands_of_the_makefile():
     make = (ROOT / "Makefile").read_text("utf-8")
     readme = (ROOT / "README.md").read_text("utf-8")
