@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -44,19 +44,6 @@ MARKS = {
     "running": "…",
     "waiting": " ",
 }
-
-
-def _scores(run: "Run") -> list[str]:
-    """Write the scores that stand in no group, a line for each dataset of metrics."""
-    lines = []
-    for name, values in run.metrics.items():
-        scores = [
-            f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
-            for k, v in values.items()
-            if not isinstance(v, Mapping)
-        ]
-        lines.append(f"{name}: {', '.join(scores)}")
-    return lines
 
 
 def way_on(run: "Run", default_env: str) -> str:
@@ -146,7 +133,7 @@ def summary(run: "Run", default_env: str) -> str:
     """Sum a run up: scores, what was written, where the record is; of a failed one, where and why, and the way on."""
     took = f" after {run.duration:.1f} s" if run.duration is not None else ""
     lines = ["", f"{MARKS[run.status]} Run {run.id} {run.status}{took}"]
-    lines += [f"  {line}" for line in _scores(run)]
+    lines += [f"  {name}: {scores}" for name, scores in run.scores().items()]
     lines += [f"  {line}" for line in ran_lines(run)]
     ran = [n for s in run.stages for n in s.nodes if n["status"] == "ran"]
     if written := [d["path"] for n in ran for d in n["outputs"] if "path" in d]:
@@ -392,7 +379,7 @@ def list_runs(as_json: bool) -> None:
         click.echo("There are no runs yet. Begin with: pokeml run")
     for record in found:
         took = f"{record.duration:6.1f} s" if record.duration is not None else "        "
-        scores = "; ".join(line.partition(": ")[2] for line in _scores(record))
+        scores = "; ".join(record.scores().values())
         stages = ",".join(stage.name for stage in record.stages)
         label = f"“{record.label}”  " if record.label else ""
         line = f"{MARKS[record.status]} {record.id}  {record.status:<11} {took}  {label}{stages}  {scores}"

@@ -77,7 +77,7 @@ class StageRun:
 GOOD = ("completed", "unchanged")
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """The record of a run.
 
@@ -169,22 +169,36 @@ class Run:
         """The stage that runs, or that ended the run."""
         return next((s for s in self.stages if s.status not in (*GOOD, "waiting")), None)
 
-    def _repr_html_(self) -> str:
-        rows = [
-            [
-                stage.name,
-                node["name"],
-                node["status"],
-                f"{node.get('duration', 0):.2f} s",
-                "; ".join(node.get("why") or []),
-            ]
-            for stage in self.stages
-            for node in stage.nodes
+    def _rows(self) -> list[list[str]]:
+        nodes = [(stage.name, n) for stage in self.stages for n in stage.nodes]
+        return [
+            [stage, n["name"], n["status"], f"{n.get('duration', 0):.2f} s", "; ".join(n.get("why") or [])]
+            for stage, n in nodes
         ]
-        scores = [[name, ", ".join(f"{k} {v}" for k, v in values.items())] for name, values in self.metrics.items()]
+
+    def scores(self) -> dict[str, str]:
+        """Write the scores that stand in no group, a line for each dataset of metrics."""
+        return {
+            name: ", ".join(
+                f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
+                for k, v in values.items()
+                if not isinstance(v, Mapping)
+            )
+            for name, values in self.metrics.items()
+        }
+
+    def __repr__(self) -> str:
+        took = f" after {self.duration:.1f} s" if self.duration is not None else ""
+        lines = [f"Run {self.id} {self.status}{took}, environment {self.env}"]
+        lines += ["  " + "  ".join(row).rstrip() for row in self._rows()]
+        lines += [f"  {e['kind']}: {e['message']}" for e in self.errors]
+        return "\n".join([*lines, *(f"  {name}: {scores}" for name, scores in self.scores().items())])
+
+    def _repr_html_(self) -> str:
         why = [f"<p>{escape(e['kind'])}: {escape(e['message'])}<br>{escape(e['hint'])}</p>" for e in self.errors]
         head = f"<b>Run {escape(self.id)}</b> {escape(self.status)}, environment {escape(self.env)}"
-        tables = html_table(["stage", "node", "status", "time", "why"], rows)
+        tables = html_table(["stage", "node", "status", "time", "why"], self._rows())
+        scores = self.scores().items()
         return "".join([head, *why, tables, html_table(["metrics", "scores"], scores) if scores else ""])
 
     def to_json(self) -> str:
