@@ -148,9 +148,10 @@ def run(
     given = {"pipelines": pipeline} | {n: asked[n] for n in asked if n not in ("pipeline", "pipelines")}
     from contextlib import nullcontext
 
+    from pokeml.plan import check_engine, make_plan
     from pokeml.project import find_project
     from pokeml.record import RunFailed
-    from pokeml.runs import carry_out, check_engine, make_plan
+    from pokeml.runs import carry_out
     from pokeml.selection import Selection
 
     project = find_project(start, conf_source)

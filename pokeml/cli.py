@@ -30,8 +30,8 @@ from .verify import verify
 
 if TYPE_CHECKING:
     from pokeml.pipeline import Node
+    from pokeml.plan import Plan
     from pokeml.record import Run
-    from pokeml.runs import Plan
 
 # %% ../nbs/07_cli.ipynb #80f937ce
 MARKS = {
@@ -328,7 +328,8 @@ def run(
         from pokeml.helper import the_helper
 
         the_helper()  # it will be needed, so it may begin while we plan
-    from pokeml.runs import carry_out, make_plan
+    from pokeml.plan import make_plan
+    from pokeml.runs import carry_out
     from pokeml.selection import Selection
 
     forced = split_names(None, click.Option(["--force"]), (force,)) if force else force is not None

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .node_runner import NodeRunner, is_own
 from .pipeline import Node, Pipeline, base_name
 from .project import Project
 from .record import StageRun
-from .stage import NodeRunner, is_own
 
 # %% ../nbs/05d_inline.ipynb #25627e33
 _one_node = threading.RLock()

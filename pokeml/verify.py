@@ -142,7 +142,7 @@ def compare_engines(
     from pokeml.catalog import Catalog
     from pokeml.config import load_config
     from pokeml.pipeline import Pipeline
-    from pokeml.runs import make_plan
+    from pokeml.plan import make_plan
     from pokeml.selection import Selection
 
     plan = make_plan(project, Selection(pipelines=tuple(pipelines)), env)

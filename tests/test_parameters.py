@@ -222,7 +222,8 @@ def test_values_survive_the_way_in_process(echo):
 RUN = """\
 import pickle, sys
 from pokeml.project import find_project
-from pokeml.runs import carry_out, make_plan
+from pokeml.plan import make_plan
+from pokeml.runs import carry_out
 run = carry_out(make_plan(find_project(), params=pickle.load(open("values.pkl", "rb"))))
 print(run.error or "", file=sys.stderr)
 sys.exit(run.status != "completed")

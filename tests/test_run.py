@@ -12,7 +12,7 @@ import xxhash
 from conftest import Copy
 from pydantic import TypeAdapter
 
-from pokeml.runs import Run
+from pokeml.record import Run
 
 
 def hashes(copy: Copy) -> dict[str, str]:

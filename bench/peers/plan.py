@@ -2,8 +2,8 @@
 
 import time
 
+from pokeml.plan import make_plan
 from pokeml.project import find_project
-from pokeml.runs import make_plan
 
 start = time.perf_counter()
 make_plan(find_project())

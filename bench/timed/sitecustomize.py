@@ -16,8 +16,8 @@ TIMED = {
     "pokeml.engine": ["Execution.save"],
     "pokeml.helper": ["Helper.fork"],
     "pokeml.pipeline": ["call_node"],
+    "pokeml.plan": ["make_plan"],
     "pokeml.record": ["Run.save", "git_state"],
-    "pokeml.runs": ["make_plan"],
     "pokeml.stage": ["Stage.__init__"],
     "pokeml.store": ["hash_file"],
 }
