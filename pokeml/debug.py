@@ -355,17 +355,49 @@ def run_cells(scene: Scene, names: dict[str, Any]) -> None:
     exec(scene.prepare, names)
 
 
+_DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _definition(name: str, function: Any) -> str:
+    """Write the definition of a function, as it was typed."""
+    try:
+        text = textwrap.dedent(inspect.getsource(function)).rstrip("\n")
+        (made,) = ast.parse(text).body
+    except (OSError, SyntaxError, ValueError):
+        text, made = "", None
+    if not isinstance(made, _DEFINITION) or made.name != name:
+        raise PokemlError(
+            f"{name} is another thing now, {function!r:.60}, and no definition that could stand in its place. "
+            f"Define it by `def {name}`; or `del {name}`, and it stays in its notebook as it is."
+        )
+    return text
+
+
 def redefined(scene: Scene, names: Mapping[str, Any]) -> list[Edit]:
-    """Find the functions of a scene that were defined anew, as edits of their cells."""
+    """Find the functions of a scene that were defined anew, as edits of their cells.
+
+    Raises
+    ------
+    PokemlError
+        If the name of one means something now that is no definition of it; or if a class was defined anew.
+    """
     edits = []
     for cell in scene.cells:
         lines = cell.source.splitlines(keepends=True)
-        defined = [n for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-        for made in reversed(defined):  # from below, so that the lines above keep their numbers
-            function = inspect.unwrap(names[made.name])
+        body = ast.parse(cell.source).body
+        for kind in (n for n in body if isinstance(n, ast.ClassDef)):
+            ways = [vars(names.get(kind.name, object)).get(n.name) for n in kind.body if isinstance(n, _DEFINITION)]
+            if any(inspect.isfunction(way) and way.__code__.co_filename != scene.file(cell) for way in ways):
+                raise PokemlError(
+                    f"The class {kind.name} was defined anew, and only functions are carried back from here. Change it "
+                    "in a notebook: pokeml debug --notebook"
+                )
+        defined = {n.name: n for n in body if isinstance(n, _DEFINITION)}  # of two of one name, the last one counts
+        for made in reversed(defined.values()):  # from below, so that the lines above keep their numbers
+            function = inspect.unwrap(names.get(made.name, print))
             if not inspect.isfunction(function) or function.__code__.co_filename == scene.file(cell):
                 continue
-            text = textwrap.dedent(inspect.getsource(function)).rstrip("\n")
+            text = _definition(made.name, function)
             first, last = min([made.lineno, *(d.lineno for d in made.decorator_list)]), made.end_lineno or made.lineno
             lines[first - 1 : last] = [text + "\n" * (last < len(lines))]
         if (source := "".join(lines)) != cell.source:

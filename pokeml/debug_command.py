@@ -75,13 +75,25 @@ def _write(scene: "Scene") -> Path:
         for name, nodes in scene.makers.items():
             click.echo(f"  {name} is not in the catalog; the notebook runs {', '.join(reversed(nodes))} to make it.")
     else:
-        click.echo(f"{shown} has edits that were not carried back, and was left as it is.")
+        click.echo(f"{shown} has edits or cells of yours, and was left as it is. Remove it to begin anew.")
     click.echo("Change its cells, then: pokeml debug --apply")
     return path
 
 
+def _defined(source: str) -> list[str]:
+    """Name what a cell defines or imports, for a function that is carried back may need it."""
+    import ast
+
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # `%timeit` and the like
+        return []
+    imported = [a.asname or a.name for n in body if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names]
+    return imported + [n.name for n in body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+
+
 def _apply(project: Project, named: str | None, dry_run: bool) -> None:
-    from pokeml.carry_back import carry_back, edits_in, remember_carried
+    from pokeml.carry_back import carry_back, edits_in, own_cells, remember_carried
 
     path = find_debug_notebook(project, named)
     edits = edits_in(project, path)
@@ -90,6 +102,9 @@ def _apply(project: Project, named: str | None, dry_run: bool) -> None:
         click.echo(f"Nothing to carry back: the source cells of {project.show(path)} are as in their notebooks.")
     for diff in diffs:
         click.echo(colour_diff(diff))
+    for cell in own_cells(path, project.show(path)):
+        if found := _defined(cell["source"]):
+            click.echo(f"Not carried back: {', '.join(found)}, in a cell that comes from no notebook.", err=True)
     if not dry_run:
         remember_carried(project, path, edits)
     if diffs and not dry_run:

@@ -15,7 +15,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from .carry_back import MARK, SourceCell, edits_in
+from .carry_back import MARK, SourceCell, edits_in, hash_text, own_cells
 from .debug import Scene
 from .location import whole_file
 from .nodes import PARAMETER
@@ -76,10 +76,12 @@ def debug_notebook(scene: Scene, folder: Path) -> dict[str, Any]:
         return link(f"{cell.notebook}, cell {cell.cell}", cell.notebook, cell.cell)
 
     def text(name: str, source: str) -> dict[str, Any]:
-        return {"cell_type": "markdown", "id": name, "metadata": {}, "source": source.splitlines(keepends=True)}
+        mark = {MARK: {"hash": hash_text(source)}}
+        return {"cell_type": "markdown", "id": name, "metadata": mark, "source": source.splitlines(keepends=True)}
 
     def code(name: str, source: str, **metadata: Any) -> dict[str, Any]:
-        made: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": name, "metadata": metadata}
+        mark = {MARK: {"hash": hash_text(source)}} | metadata
+        made: dict[str, Any] = {"cell_type": "code", "execution_count": None, "id": name, "metadata": mark}
         return made | {"outputs": []} | {"source": source.splitlines(keepends=True)}
 
     head = [f"# Why did {scene.node.name} fail?", ""]
@@ -104,17 +106,17 @@ def debug_notebook(scene: Scene, folder: Path) -> dict[str, Any]:
 
 
 def write_debug_notebook(scene: Scene) -> tuple[Path, bool]:
-    """Write the debug notebook of a scene to its place, unless one with edits lies there.
+    """Write the debug notebook of a scene to its place, unless one that its user has changed lies there.
 
     Returns
     -------
     path : Path
         Where it is.
     is_new : bool
-        Whether it was written; if not, the one with edits was kept.
+        Whether it was written; if not, the one that is there was kept.
     """
     path = notebook_path(scene)
-    if path.is_file() and scene.cells and edits_in(scene.project, path):
+    if path.is_file() and (own_cells(path, path.name) or scene.cells and edits_in(scene.project, path)):
         return path, False
     with whole_file(path) as beside:
         beside.write_text(json.dumps(debug_notebook(scene, path.parent), indent=1, ensure_ascii=False) + "\n", "utf-8")

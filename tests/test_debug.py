@@ -288,8 +288,26 @@ def test_a_debug_notebook_with_edits_is_not_written_over(mine):
     edit(debug_notebook(mine), "labels=kinds", "labels=types")
     before = debug_notebook(mine).read_bytes()
     done = mine.pokeml("debug", "--notebook")
-    assert done.returncode == 0 and "has edits that were not carried back, and was left as it is" in done.stdout
+    assert done.returncode == 0 and "has edits or cells of yours, and was left as it is" in done.stdout
     assert debug_notebook(mine).read_bytes() == before
+
+
+def test_cells_that_were_added_are_kept_and_it_is_told_that_they_do_not_go_back(mine):
+    assert mine.pokeml("debug", "--notebook").returncode == 0
+    path = debug_notebook(mine)
+    nb = nbformat.read(path, as_version=4)
+    nb.cells.append(nbformat.v4.new_code_cell("import json\n\ndef helper(x):\n    return json.dumps(x)"))
+    nb.cells.append(nbformat.v4.new_markdown_cell("What I have found out."))
+    nbformat.write(nb, path)
+    before = path.read_bytes()
+    done = mine.pokeml("debug", "--notebook")
+    assert done.returncode == 0 and "was left as it is. Remove it to begin anew." in done.stdout
+    edit(path, "labels=kinds", "labels=types")
+    done = mine.pokeml("debug", "--apply")
+    assert done.returncode == 0 and "Written and exported" in done.stdout
+    assert "Not carried back: json, helper, in a cell that comes from no notebook." in done.stderr
+    assert mine.pokeml("debug", "--notebook").returncode == 0  # all edits are carried back; the cells are not
+    assert path.read_bytes() == before.replace(b"labels=kinds", b"labels=types")
 
 
 def test_a_function_that_is_defined_anew_at_a_terminal_goes_back(mine):
