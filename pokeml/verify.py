@@ -151,13 +151,18 @@ def compare_engines(
     for name in made:
         if not plan.catalog[name].shown.startswith("data/"):
             raise PokemlError(f"{plan.catalog[name]} lies outside of data/, where verify would write over it.")
-    inputs = [plan.catalog[d].shown for d in sorted(whole.free_inputs())]
+    written = [f"{plan.catalog[name].shown}/" for name in made]
+    inputs = {plan.catalog[d].shown for d in whole.free_inputs()}
+    for shown in {plan.catalog[d].shown for d in plan.catalog if d not in made}:  # a stage may show what no node reads
+        apart = not any(path.startswith(f"{shown}/") or shown.startswith(path) for path in written)
+        if shown.startswith("data/") and apart and project.path(shown).exists():
+            inputs.add(shown)
     options = [*(word for p in pipelines for word in ("--pipeline", p)), *(("--env", env) if env else ()), *words]
     with tempfile.TemporaryDirectory(prefix="pokeml-verify-") as folder:
         catalogs = []
         for engine in ENGINES:
             copy = Path(folder).resolve() / engine
-            empty_copy(project, copy, inputs)
+            empty_copy(project, copy, sorted(inputs))
             _run(copy, options, engine)
             catalogs.append(Catalog(load_config(find_project(copy), "catalog", env), find_project(copy)))
         return [_compare(name, catalogs) for name in made]

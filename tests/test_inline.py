@@ -245,6 +245,9 @@ def test_verify_names_the_dataset_and_the_columns_that_differ(toy):
         toy, "second", 'return pd.DataFrame({"kind"', "import os; means = {kind: len(os.getcwd()) for kind in means}"
     )
     before(toy, "second", 'return WAYS["same"]', "import sys; words += ' in a kernel' * ('IPython' in sys.modules)")
+    first = toy.root / "nbs/stages/01_first.ipynb"  # it shows what no node reads, and a dataset of another pipeline
+    first.write_text(first.read_text("utf-8").replace('"1 + 1"', "\"stage.load('extra'), stage.load('mark')\""))
+    toy.write("data/made/mark.json", "{}")
     done = toy.pokeml("verify", "--pipeline", "first,second", "--params", "least=1.5")
     assert done.returncode == 1, done.stdout + done.stderr
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if line[:1] in "✓✗" and line}
@@ -252,4 +255,4 @@ def test_verify_names_the_dataset_and_the_columns_that_differ(toy):
     assert lines["label"].startswith("✗") and "the values differ" in lines["label"]
     assert lines["clean"].startswith("✓") and "report" not in lines
     assert "4 datasets, 2 of them different" in done.stdout
-    assert not toy.datasets()
+    assert list(toy.datasets()) == ["mark.json"]
