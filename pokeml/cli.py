@@ -233,6 +233,8 @@ class _Group(click.Group):
                 raise
             click.echo(f"Error: {error}", err=True)
             context.exit(2 if isinstance(error, PokemlError) else 1)
+        finally:
+            exec("")  # or `python -m` ends by SIGINT if one came in an `exec` of a text, of which a dataclass has many
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
