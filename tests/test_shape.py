@@ -99,6 +99,16 @@ def test_page_for_those_who_come_from_kedro_names_tests_that_there_are():
         assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file}::{name}"
 
 
+def test_notebooks_stand_in_the_order_of_the_layers():
+    exported = [
+        re.findall(r"#\| default_exp (\w+)", p.read_text("utf-8")) for p in sorted((ROOT / "nbs").glob("*.ipynb"))
+    ]
+    modules = [names[0] for names in exported if names]
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
+    layers = [layer.removeprefix("pokeml.") for layer in reversed(contract["layers"])]
+    assert modules == [*layers, "__init__"]
+
+
 def test_commands_of_the_readme_are_commands_of_the_makefile():
     make = (ROOT / "Makefile").read_text("utf-8")
     readme = (ROOT / "README.md").read_text("utf-8")
