@@ -76,13 +76,22 @@ def annotation_of(node: Node, argument: str) -> Any:
 
 
 def adapter_of(annotation: Any) -> Any:
-    """Give pydantic's adapter for an annotation; `None` for a class that pydantic does not know."""
+    """Give pydantic's adapter for an annotation; `None` for a class that pydantic does not know.
+
+    Raises
+    ------
+    PokemlError
+        If it holds a `typing.TypedDict`, before Python 3.12: nothing can look into that one.
+    """
     from pydantic import TypeAdapter
     from pydantic.errors import PydanticUserError
 
     try:
         return TypeAdapter(annotation)
-    except (PydanticUserError, NameError):
+    except (PydanticUserError, NameError) as error:
+        if getattr(error, "code", None) == "typed-dict-version":
+            told = f"{shown_type(annotation)} cannot be checked before Python 3.12"
+            raise PokemlError(f"{told}: import TypedDict from typing_extensions instead of typing.") from error
         return None
 
 
@@ -140,7 +149,8 @@ def _tell(name: str, value: Any, error: Any, adapter: Any, config: Config | None
                 at, part = f"{at}.{step}", part[step]
         set_in = f" It is set in {config.place(at)}." if config else ""
         if one["type"] in MISSING_FIELD:
-            lines.append(f"Parameter {at} has no {one['loc'][-1]}, which node {NODE} needs.{set_in}")
+            part_name = f"item {one['loc'][-1]}" if isinstance(part, list) else one["loc"][-1]
+            lines.append(f"Parameter {at} has no {part_name}, which node {NODE} needs.{set_in}")
         elif one["type"] in UNKNOWN_FIELD:
             near = suggest(one["loc"][-1], _fields(adapter))
             lines.append(f"Unknown parameter {at!r}, which node {NODE} does not take. {near}{set_in}")

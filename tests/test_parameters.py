@@ -286,7 +286,7 @@ WRONG = [
     ("way", "quick", "Parameter way is 'quick', which node grow does not take: Input should be 'fast' or 'slow'."),
     ("colour", "blue", "Parameter colour is 'blue', which node grow does not take: Input should be 'red' or 'green'."),
     ("days", ["31.1."], "Parameter days.0 is '31.1.', which node echo does not take: Input should be a valid date"),
-    ("size", [1], "Parameter size has no 1, which node grow needs."),
+    ("size", [1], "Parameter size has no item 1, which node grow needs."),
     (
         "tree.depth",
         0,
@@ -378,3 +378,15 @@ def test_no_hint_is_not_checked():
 
     taker = node(free, ["params:a", "params:b"], "x")
     assert arguments(taker, {"a": [1], "b": "x"}, Config({}, {})) == {"params:a": [1], "params:b": "x"}
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic looks into it from Python 3.12 on")
+def test_a_typed_dict_that_cannot_be_looked_into_is_told(tmp_path):
+    toy = Toy(tmp_path / "project")
+    first = "toy/pipelines/first.py"
+    toy.replace(first, "import pandas as pd\n", "from typing import TypedDict\nimport pandas as pd\n")
+    toy.replace(first, "def count(", "class Options(TypedDict):\n    kinds: dict\n\n\ndef count(")
+    toy.replace(first, "options: dict)", "options: Options)")
+    done = toy.pokeml("run", "--dry-run")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "Options cannot be checked before Python 3.12: import TypedDict from typing_extensions" in done.stderr
