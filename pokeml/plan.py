@@ -99,15 +99,19 @@ def check_datasets(
         for dataset in sorted(part.free_inputs()):
             home, node = maker.get(base_name(dataset), (None, None))
             if dataset not in catalog:
+                in_memory = catalog.entry(dataset)  # it has an entry, but a MemoryDataset keeps nothing
+                if home is None and in_memory:
+                    raise PokemlError(f"Pipeline {stage} reads what no node makes: {catalog[dataset]}. Give it a file.")
                 if home is None:
                     raise PokemlError(
                         f"Unknown dataset {dataset!r}, which pipeline {stage} reads. {suggest(dataset, catalog)}"
                     )
-                way = (
-                    f"Select node {node} as well"
-                    if home == stage
-                    else f"Add an entry to conf/base/pipelines/{home}/catalog.yml"
-                )
+                if home == stage:
+                    way = f"Select node {node} as well"
+                elif in_memory:
+                    way = f"Give it a file: {catalog[dataset].place}"
+                else:
+                    way = f"Add an entry to conf/base/pipelines/{home}/catalog.yml"
                 raise PokemlError(
                     f"Pipeline {stage} reads {dataset}, which {home} makes but the catalog does not keep. {way}."
                 )

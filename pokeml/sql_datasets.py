@@ -47,7 +47,7 @@ class _SQLDataset(Dataset):
     @property
     def shown(self) -> str:
         """Which table or query it is, and the name of its credentials."""
-        return f"{self._what} of {self.named}"
+        return f"{self._what} of {self.named}" if self.named else self._what
 
     def _address(self) -> str:
         if not (con := self.credentials().get("con")):
