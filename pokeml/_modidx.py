@@ -47,6 +47,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.catalog.find_kind': ('catalog.html#find_kind', 'pokeml/catalog.py'),
                                 'pokeml.catalog.load_catalog': ('catalog.html#load_catalog', 'pokeml/catalog.py'),
                                 'pokeml.catalog.make_dataset': ('catalog.html#make_dataset', 'pokeml/catalog.py'),
+                                'pokeml.catalog.open_catalog': ('catalog.html#open_catalog', 'pokeml/catalog.py'),
                                 'pokeml.catalog.plain_name': ('catalog.html#plain_name', 'pokeml/catalog.py')},
             'pokeml.catalog_commands': { 'pokeml.catalog_commands._catalog': ( 'catalog_commands.html#_catalog',
                                                                                'pokeml/catalog_commands.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'OTHER_NAMES', 'FILE_KEYS', 'CACHED', 'ENTRY_KEYS', 'Credentials', 'find_kind', 'make_dataset',
-           'plain_name', 'Catalog', 'load_catalog']
+           'plain_name', 'Catalog', 'open_catalog', 'load_catalog']
 
 # %% ../nbs/01i_catalog.ipynb #28898586
 import re
@@ -228,10 +228,12 @@ def make_dataset(
     about = f"Dataset {name} ({place('')})"
     entry = _merged(entry, about)
     if str(entry.get("type")).replace("DataSet", "Dataset").removeprefix("kedro.").removeprefix("io.") == CACHED:
-        inner = entry.get("dataset")
+        inner = _merged(entry.get("dataset"), f"{about}: `dataset`")
         return make_dataset(name, inner, place, project, credentials, version, load_version)
+    if not entry.get("type"):
+        raise PokemlError(f"{about}: `type` is missing.")
     try:
-        cls = find_kind(str(entry.get("type")), project)
+        cls = find_kind(str(entry["type"]), project)
     except PokemlError as error:
         raise PokemlError(f"{place('type')}: dataset {name} {error}") from error
     has_file = cls.needs_file or cls.takes_any_key and cls.file_key in entry
@@ -443,7 +445,32 @@ class Catalog:
         return html_table(["dataset", "type", "file", "there"], rows)
 
 # %% ../nbs/01i_catalog.ipynb #1dc71164
-def load_catalog(env: str | None = None, start: str | Path | None = None) -> Catalog:
+def open_catalog(project: Project, env: str | None = None, params: Mapping[str, Any] | None = None) -> Catalog:
+    """Open a project's catalog.
+
+    Parameters
+    ----------
+    project
+        The project.
+    env
+        The environment; by default the project's.
+    params
+        Values by name, which `${runtime_params:…}` asks for.
+
+    Raises
+    ------
+    PokemlError
+        If the catalog is not right (see `Catalog`), or a name in `params` is none that anything asks for.
+    """
+    if params:
+        load_config(project, "parameters", env, params)  # which refuses unknown names
+    config = load_config(project, "catalog", env, params)
+    return Catalog(config, project, lambda: load_credentials(project, env).values)
+
+
+def load_catalog(
+    env: str | None = None, start: str | Path | None = None, params: Mapping[str, Any] | None = None
+) -> Catalog:
     """Open the catalog of the project that a folder belongs to.
 
     Parameters
@@ -452,6 +479,7 @@ def load_catalog(env: str | None = None, start: str | Path | None = None) -> Cat
         The environment; by default the project's.
     start
         A folder of the project; by default the current one.
+    params
+        Values by name, which `${runtime_params:…}` asks for.
     """
-    project = find_project(start)
-    return Catalog(load_config(project, "catalog", env), project, lambda: load_credentials(project, env).values)
+    return open_catalog(find_project(start), env, params)

@@ -10,11 +10,12 @@ __all__ = ['show_table', 'size_of', 'catalog', 'list_', 'resolve', 'list_pattern
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .options import CONF_SOURCE, VALUES, options
 from .project import PokemlError, Project, find_project, make_importable
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ def size_of(number: float) -> str:
     return f"{number:,.1f} TB"
 
 # %% ../nbs/07a_catalog_commands.ipynb #8aa8a363
-def _catalog(project: Project, env: str | None) -> "Catalog":
-    from pokeml.catalog import load_catalog
+def _catalog(project: Project, env: str | None, params: Mapping[str, Any] | None = None) -> "Catalog":
+    from pokeml.catalog import open_catalog
 
-    return load_catalog(env, project.root)
+    return open_catalog(project, env, params)
 
 
 def _pipelines(project: Project, names: Iterable[str] = ()) -> "list[Pipeline]":
@@ -98,7 +99,7 @@ def _complete(context: Any, parameter: Any, begun: str) -> list[str]:
         return []
 
 
-_env = click.option("-e", "--env", metavar="NAME", help="Lay this folder of conf/ over conf/base.")
+_of_project = options([*VALUES[:2], CONF_SOURCE])  # as `pokeml run` takes them
 _of_pipelines = click.option(
     "-p",
     "--pipeline",
@@ -118,17 +119,19 @@ def catalog() -> None:
 # %% ../nbs/07a_catalog_commands.ipynb #f5a8fe78
 @catalog.command("list")
 @_of_pipelines
-@_env
+@_of_project
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(pipelines: list[str], env: str | None, as_json: bool) -> None:
+def list_(
+    pipelines: list[str], env: str | None, params: dict[str, Any], conf_source: str | None, as_json: bool
+) -> None:
     """List the datasets: what they are, whether they are there, and which nodes write and read them."""
     import json
     from dataclasses import asdict
 
     from pokeml.catalog_report import list_datasets
 
-    project = find_project()
-    listed = list_datasets(_catalog(project, env), _pipelines(project, pipelines), bool(pipelines))
+    project = find_project(conf_source=conf_source)
+    listed = list_datasets(_catalog(project, env, params), _pipelines(project, pipelines), bool(pipelines))
     if as_json:
         click.echo(json.dumps([asdict(one) for one in listed], indent=2, ensure_ascii=False))
         return
@@ -148,23 +151,23 @@ def list_(pipelines: list[str], env: str | None, as_json: bool) -> None:
 
 @catalog.command()
 @_of_pipelines
-@_env
-def resolve(pipelines: list[str], env: str | None) -> None:
+@_of_project
+def resolve(pipelines: list[str], env: str | None, params: dict[str, Any], conf_source: str | None) -> None:
     """Print the entries as YAML, with `${…}` and patterns resolved; patterns for what nodes use."""
     from pokeml.catalog_report import list_datasets
     from pokeml.catalog_report import resolve as resolved
 
-    project = find_project()
-    found = _catalog(project, env)
+    project = find_project(conf_source=conf_source)
+    found = _catalog(project, env, params)
     listed = list_datasets(found, _pipelines(project, pipelines), bool(pipelines))
     click.echo(_yaml(resolved(found, (one.name for one in listed))))
 
 
 @catalog.command("list-patterns", hidden=True)
-@_env
-def list_patterns(env: str | None) -> None:
+@_of_project
+def list_patterns(env: str | None, params: dict[str, Any], conf_source: str | None) -> None:
     """List the patterns in the order in which they are tried."""
-    click.echo(_yaml(_catalog(find_project(), env).patterns))
+    click.echo(_yaml(_catalog(find_project(conf_source=conf_source), env, params).patterns))
 
 
 for _name, _command in (("describe-datasets", list_), ("resolve-patterns", resolve)):  # Kedro's names
@@ -190,15 +193,15 @@ def _show_value(value: Any) -> None:
 
 @catalog.command()
 @click.argument("name", shell_complete=_complete)
-@_env
-def show(name: str, env: str | None) -> None:
+@_of_project
+def show(name: str, env: str | None, params: dict[str, Any], conf_source: str | None) -> None:
     """Show a dataset: its entry, its file, who made it, and a look at what is in it."""
     from pokeml.catalog_report import file_facts, is_there, last_writer, resolve, users
     from pokeml.dataset import CannotLoad
 
-    project = find_project()
+    project = find_project(conf_source=conf_source)
     make_importable(project)
-    found = _catalog(project, env)
+    found = _catalog(project, env, params)
     dataset = found[name]
     key = (found.entry(name) or (name,))[0]
     pattern = f", pattern {key}" if key != name else ""
@@ -232,15 +235,15 @@ def show(name: str, env: str | None) -> None:
 # %% ../nbs/07a_catalog_commands.ipynb #a83d56ea
 @catalog.command()
 @click.argument("names", nargs=-1, shell_complete=_complete)
-@_env
+@_of_project
 @click.option("--load", is_flag=True, help="Load what is there, and see that it is as its schema says.")
-def check(names: tuple[str, ...], env: str | None, load: bool) -> None:
+def check(names: tuple[str, ...], env: str | None, params: dict[str, Any], conf_source: str | None, load: bool) -> None:
     """Look at every entry, or those of NAMES, and say all that is wrong; then the exit status is 1."""
     from pokeml.catalog_report import find_mistakes
 
-    project = find_project()
+    project = find_project(conf_source=conf_source)
     make_importable(project)
-    checked, findings = find_mistakes(project, _pipelines(project), env, names, load)
+    checked, findings = find_mistakes(project, _pipelines(project), env, names, load, params)
     wrong = {finding.dataset for finding in findings if finding.is_wrong}
     for finding in findings:
         click.echo(f"{'✗' if finding.is_wrong else '⚠'} {finding.dataset}: {finding.message}")
@@ -252,13 +255,13 @@ def check(names: tuple[str, ...], env: str | None, load: bool) -> None:
 # %% ../nbs/07a_catalog_commands.ipynb #eb72fe7a
 @catalog.command("load")
 @click.argument("name", shell_complete=_complete)
-@_env
+@_of_project
 @click.option("--head", is_flag=True, help="Print a look at it, and end.")
-def load_(name: str, env: str | None, head: bool) -> None:
+def load_(name: str, env: str | None, params: dict[str, Any], conf_source: str | None, head: bool) -> None:
     """Open an IPython prompt in which the dataset NAME is loaded; without a terminal, print a look at it."""
-    project = find_project()
+    project = find_project(conf_source=conf_source)
     make_importable(project)
-    found = _catalog(project, env)
+    found = _catalog(project, env, params)
     value = found.load(name)
     if head or not (sys.stdin.isatty() and sys.stdout.isatty()):
         _show_value(value)
@@ -275,13 +278,13 @@ def load_(name: str, env: str | None, head: bool) -> None:
 # %% ../nbs/07a_catalog_commands.ipynb #aef378b1
 @catalog.command()
 @click.argument("name", shell_complete=_complete)
-@_env
+@_of_project
 @click.option("--keep", type=click.IntRange(1), metavar="N", help="Remove all but the newest N.")
-def versions(name: str, env: str | None, keep: int | None) -> None:
+def versions(name: str, env: str | None, params: dict[str, Any], conf_source: str | None, keep: int | None) -> None:
     """List the versions of a dataset, the newest first, or remove old ones."""
     from pokeml.location import Versions
 
-    dataset = _catalog(find_project(), env)[name]
+    dataset = _catalog(find_project(conf_source=conf_source), env, params)[name]
     if keep is not None:
         gone = dataset.prune(keep)
         click.echo("\n".join([*(f"removed {version}" for version in gone), f"{len(dataset.versions())} kept"]))
@@ -296,16 +299,16 @@ def versions(name: str, env: str | None, keep: int | None) -> None:
 
 # %% ../nbs/07a_catalog_commands.ipynb #c8a6ee9d
 @catalog.command()
-@_env
+@_of_project
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write to this file.")
-def export(env: str | None, output: str | None) -> None:
+def export(env: str | None, params: dict[str, Any], conf_source: str | None, output: str | None) -> None:
     """Write the catalog as plain Kedro reads it."""
     from pathlib import Path
 
     from pokeml.catalog_report import export_catalog
     from pokeml.location import whole_file
 
-    entries, notes = export_catalog(_catalog(find_project(), env))
+    entries, notes = export_catalog(_catalog(find_project(conf_source=conf_source), env, params))
     lines = ["# The catalog as Kedro reads it, by `pokeml catalog export`. Paths are seen from the project's root."]
     for name, entry in entries.items():
         lines += [f"\n# {notes[name]}"] if name in notes else [""]

@@ -249,13 +249,14 @@ def unknown_options(dataset: Dataset) -> Iterator[tuple[str, str, str]]:
         given = [name for name in getattr(dataset, key) if name != "writer"]  # the writer of a workbook has its own
         asked.append((key, given, function))
     if target := getattr(dataset, "target", None):  # a class of Kedro's or the project's own
-        asked.append(("", list(dataset.options), ":".join(target.rsplit(".", 1))))
+        given = [*dataset.options, *(["filepath"] if dataset.location else [])]
+        asked.append(("", given, ":".join(target.rsplit(".", 1))))
     for key, given, function in asked:
         try:
-            known = inspect.signature(pkgutil.resolve_name(function)).parameters if given and function else {}
+            known = inspect.signature(pkgutil.resolve_name(function)).parameters if given and function else None
         except (ImportError, AttributeError):  # the library is not installed; loading says so
             continue
-        if known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        if known is not None and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             names = [name for name in known if name != "self"]
             names = names[1:] if key else names  # the first is the path or the table
             yield from ((key, name, suggest(name, names)) for name in given if name not in names)
@@ -302,6 +303,7 @@ def find_mistakes(
     env: str | None = None,
     names: Iterable[str] = (),
     load: bool = False,
+    params: Mapping[str, Any] | None = None,
 ) -> tuple[list[str], list[Finding]]:
     """Look at every entry of the catalog.
 
@@ -317,6 +319,8 @@ def find_mistakes(
         Look at these only.
     load
         Load what is there, and see that it is as its schema says.
+    params
+        Values for this look, by name, which `${runtime_params:…}` asks for.
 
     Returns
     -------
@@ -330,7 +334,9 @@ def find_mistakes(
     PokemlError
         If a file of the catalog cannot be read, or a name is unknown.
     """
-    config = load_config(project, "catalog", env)
+    if params:
+        load_config(project, "parameters", env, params)  # which refuses unknown names
+    config = load_config(project, "catalog", env, params)
     catalog, findings = one_by_one(config, project, load_credentials(project, env).values)
     written, read = users(pipelines)
     broken = {finding.dataset for finding in findings}
@@ -344,7 +350,8 @@ def find_mistakes(
     for one in (one for one in listed if one.name in chosen and one.name not in broken):
         if one.type != "memory":
             found += [Finding(one.name, message) for message in _check_one(catalog, one, load)]
-            if not one.written_by and one.there is False and one.read_by:
+            is_away = one.there is False or not catalog[one.name].is_kept
+            if is_away and one.read_by and not one.written_by:
                 found.append(Finding(one.name, f"{catalog[one.name]} is not there, and no node writes it."))
         elif not one.written_by:
             takers = ", ".join(one.read_by)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import VALUES, options
+from .options import CONF_SOURCE, VALUES, options
 from .project import PokemlError, Project, find_project, suggest
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ def parameter_lines(about: Mapping[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@options(VALUES[:2])  # the environment and the values
-@click.option("--conf-source", metavar="FOLDER", help="Read the configuration from here instead of conf/.")
+@options([*VALUES[:2], CONF_SOURCE])  # the environment and the values
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--schema", is_flag=True, help="Print a JSON Schema of the files, with the values of conf/base.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write the schema here.")

@@ -359,3 +359,34 @@ def test_what_was_exported_is_a_catalog_of_ours_too(toy, tmp_path):
     copy.write(CATALOG, told(copy, "export"))
     listed, before = (json.loads(told(one, "list", "--json")) for one in (copy, toy))
     assert {row["name"]: row["layer"] for row in listed} == {row["name"]: row["layer"] for row in before}
+
+
+def test_commands_take_what_a_run_takes(tmp_path):
+    toy = Toy(tmp_path / "project")
+    toy.replace(CATALOG, "data/raw.csv", '"data/${runtime_params:file}.csv"')
+    toy.write("other/base/catalog.yml", "alone: {type: text.TextDataset, filepath: data/words.txt}\n")
+    assert "--params file=…" in told(toy, "list", status=2)
+    given = ("--params", "file=raw")
+    assert lines_of(told(toy, "list", *given))["raw"].split()[3:5] == ["data/raw.csv", "✓"]
+    assert "filepath: data/raw.csv" in told(toy, "resolve", *given)
+    assert "filepath: data/raw.csv" in told(toy, "export", *given)
+    assert "9 rows × 2 columns" in told(toy, "show", "raw", *given)
+    assert "datasets are right" in told(toy, "check", *given)
+    for command in ("list", "check"):
+        assert "Unknown parameter 'fil'" in told(toy, command, "--params", "fil=raw", status=2)
+    assert lines_of(told(toy, "list", "--conf-source", "other"))["alone"]
+
+
+def test_check_tells_what_only_a_run_would(tmp_path):
+    toy = Toy(tmp_path / "project")
+    toy.write(
+        "toy/own.py", "class Own:\n    def load(self):\n        return 1\n    def save(self, value):\n        pass\n"
+    )
+    raw = next(line for line in TOY_CATALOG.splitlines() if line.startswith("raw:"))
+    toy.replace(CATALOG, raw, "raw: {type: MemoryDataset}\nown: {type: toy.own.Own, filepath: data/words2.txt}")
+    found = told(toy, "check", status=1)
+    assert "✗ raw: Dataset raw (in memory; conf/base/catalog.yml, line 1) is not there, and no node writes it." in found
+    assert "line 2: toy.own.Own has an unknown option 'filepath'. There are none." in found
+    refused = toy.pokeml("run", "--dry-run")
+    assert refused.returncode == 2
+    assert "Pipeline first reads what no node makes: Dataset raw (in memory; conf/base/catalog.yml" in refused.stderr
