@@ -228,8 +228,8 @@ def make_dataset(
     about = f"Dataset {name} ({place('')})"
     entry = _merged(entry, about)
     if str(entry.get("type")).replace("DataSet", "Dataset").removeprefix("kedro.").removeprefix("io.") == CACHED:
-        inner = _merged(entry.get("dataset"), f"{about}: `dataset`")
-        return make_dataset(name, inner, place, project, credentials, version, load_version)
+        wrapped = _merged(entry.get("dataset"), f"{about}: `dataset`")
+        return make_dataset(name, wrapped, place, project, credentials, version, load_version)
     if not entry.get("type"):
         raise PokemlError(f"{about}: `type` is missing.")
     try:
@@ -251,7 +251,7 @@ def make_dataset(
         return {k: v for k, v in fs_args.items() if not k.startswith("open_args_")} | dict(secrets())
 
     location = _location(cls, entry, about, project, storage, version, load_version) if has_file else None
-    inner = None
+    inner: Dataset | None = None
     if "dataset" in cls.keys:
         part = entry.get("dataset")
         part = {"type": part} if isinstance(part, str) else _merged(part, f"{about}: `dataset`")
