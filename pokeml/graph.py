@@ -32,7 +32,7 @@ from .store import Store, hash_file, hash_json, text_keys
 def _import_pipeline(project: Project, name: str) -> Pipeline:
     module = f"{project.package}.pipelines.{name}"
     try:
-        pipeline = getattr(importlib.import_module(module), "pipeline", None)
+        found = importlib.import_module(module)
     except PokemlError:
         raise
     except (Exception, SystemExit) as error:
@@ -44,11 +44,15 @@ def _import_pipeline(project: Project, name: str) -> Pipeline:
             f"The module {module} cannot be imported: {type(error).__name__}: {error} "
             f"({project.show(file)}, line {line})."
         ) from error
-    if not isinstance(pipeline, Pipeline):
+    pipeline = getattr(found, "pipeline", None)
+    if isinstance(pipeline, Pipeline):
+        return pipeline
+    if type(pipeline).__module__.startswith("kedro."):
         raise PokemlError(
-            f"The module {module} has no `pipeline`. End its notebook with `pipeline = Pipeline([node(…)])`."
+            f"The `pipeline` of {module} is Kedro's. Import Pipeline and node from pokeml.pipeline instead."
         )
-    return pipeline
+    end = "create_pipeline()" if callable(getattr(found, "create_pipeline", None)) else "Pipeline([node(…)])"
+    raise PokemlError(f"The module {module} has no `pipeline`. End its notebook with `pipeline = {end}`.")
 
 
 def pipeline_names(project: Project) -> list[str]:

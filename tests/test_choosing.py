@@ -347,3 +347,22 @@ def test_completion_knows_the_names_and_imports_nothing(done, line, wanted):
     )
     assert {text.partition(",")[2] for text in told.stdout.splitlines()} == wanted, told.stderr
     assert not HEAVY & modules(done, **words)
+
+
+@pytest.mark.parametrize(
+    "old, new, told",
+    [
+        (
+            "pipeline = Pipeline([",
+            "def create_pipeline():\n  return Pipeline([",
+            "with `pipeline = create_pipeline()`.",
+        ),
+        ("from pokeml.pipeline", "from kedro.pipeline", "The `pipeline` of toy.pipelines.first is Kedro's. Import Pip"),
+        ("pipeline = Pipeline(", "others = Pipeline(", "with `pipeline = Pipeline([node(…)])`."),
+    ],
+)
+def test_a_pipeline_as_kedro_has_it_is_told_how_to_become_one_of_pokeml(tmp_path, old, new, told):
+    toy = Toy(tmp_path / "project")
+    toy.replace("toy/pipelines/first.py", old, new)
+    done = toy.pokeml("run", "--dry-run")
+    assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr
