@@ -559,6 +559,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'pokeml.node_runner.describe': ('node_runner.html#describe', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner.hint': ('node_runner.html#hint', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner.is_own': ('node_runner.html#is_own', 'pokeml/node_runner.py'),
+                                    'pokeml.node_runner.message_of': ('node_runner.html#message_of', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner.stopped_at': ('node_runner.html#stopped_at', 'pokeml/node_runner.py')},
             'pokeml.nodes': { 'pokeml.nodes.Node': ('nodes.html#node', 'pokeml/nodes.py'),
                               'pokeml.nodes.Node.__eq__': ('nodes.html#node.__eq__', 'pokeml/nodes.py'),

@@ -118,7 +118,9 @@ def run_nodes(
         try:
             with _alone():
                 runner.run_node(n.name, load=False)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a node may raise what it likes
             if type(error).__name__ == "BdbQuit":  # the debugger was told to quit
                 raise KeyboardInterrupt from error
             failures.append((n.name, error))

@@ -22,7 +22,7 @@ from .graph import libraries
 from .helper import HelperGone, close_helper, the_helper, without
 from .hooks import HookError, Hooks, find_hooks
 from .inline import left_out, run_nodes
-from .node_runner import NodeRunner
+from .node_runner import NodeRunner, message_of
 from .pipeline import Node, Pipeline, base_name
 from .plan import Plan, check_engine
 from .project import CONF_SOURCE
@@ -235,7 +235,7 @@ class _Carrier:
             return
         for node, error in failures:
             told = next((n for n in stage.nodes if n["name"] == node), {})
-            about = {"kind": type(error).__name__, "message": str(error)}
+            about = {"kind": type(error).__name__, "message": message_of(error)}
             self.fail(stage, node, **about, hint=told.get("hint", ""), place=told.get("place"))
             self.run.cause = self.run.cause or error
         if runner is not None:

@@ -92,6 +92,34 @@ def test_a_failure_leads_to_the_cell_that_the_line_comes_from(sample):
     assert json.loads(sample.records()[-1].read_text("utf-8"))["error"]["place"] == place
 
 
+@pytest.mark.parametrize(
+    "raises, kind, message",
+    [
+        ("class Odd(BaseException): pass\n    raise Odd('base')", "Odd", "base"),
+        ("raise ValueError('lone \\ud800')", "ValueError", "lone \\ud800"),
+        (
+            "class Odd(Exception):\n        def __str__(self): raise RuntimeError\n    raise Odd()",
+            "Odd",
+            "(its message cannot be had: RuntimeError)",
+        ),
+    ],
+)
+def test_an_odd_exception_is_a_failure_of_its_node(toy, raises, kind, message):
+    toy.replace("toy/pipelines/second.py", "return clean.assign", f"{raises}\n    return clean.assign")
+    done = toy.pokeml("run", "--engine", "inline", "--pipeline", "first,second")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    record = toy.record()
+    assert (record["status"], record["error"]["node"]) == ("failed", "scale")
+    assert (record["error"]["kind"], record["error"]["message"]) == (kind, message)
+
+
+def test_processes_of_a_node_end_without_a_traceback(toy):
+    work = "import multiprocessing\n    with multiprocessing.get_context('fork').Pool(2) as pool: pool.map(abs, [1])"
+    toy.replace("toy/pipelines/second.py", "return clean.assign", f"{work}\n    return clean.assign")
+    done = toy.pokeml("run", "--engine", "inline", "--pipeline", "first,second")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_breakpoint_in_a_node_stops_in_the_calling_process(toy):
     place = toy.root / "toy/pipelines/first.py"
     line = next(i for i, text in enumerate(place.read_text().splitlines(), 1) if "rule = Rule(least)" in text)
