@@ -256,8 +256,12 @@ def _take_signals() -> Callable[[], None]:
     A compiled library may swallow the KeyboardInterrupt that comes while it is imported; seen once, beside pyarrow.
     """
     asked: list[int] = []
+    own = os.getpid()
 
     def stop(number: int, frame: Any) -> None:
+        if os.getpid() != own:  # what a node has forked shall end as it would without us, and print no traceback
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+            return os.kill(os.getpid(), number)
         asked.append(number)
         raise KeyboardInterrupt
 
