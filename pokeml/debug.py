@@ -318,7 +318,7 @@ def set_scene(project: Project, run: Run) -> Scene:
     bound = set().union(TAKEN, *(_bound(source) for source in [prepare, *(c.source for c in cells)]))
     variables: dict[str, str] = {}
     for argument in node.inputs:
-        name = re.sub(r"\W+", "_", argument).rstrip("_")  # of *rows, the first is rows[0]
+        name = argument if argument.isidentifier() else re.sub(r"\W+", "_", argument).rstrip("_")  # of *rows, rows[0]
         while name in bound:
             name += "_"
         variables[argument] = name

@@ -73,7 +73,8 @@ def _write(scene: "Scene") -> Path:
     if is_new:
         click.echo(f"{shown}: {scene.node.name} of run {scene.run.id}, with its inputs, parameters and source.")
         for name, nodes in scene.makers.items():
-            click.echo(f"  {name} is not in the catalog; the notebook runs {', '.join(reversed(nodes))} to make it.")
+            makers = ", ".join(reversed(nodes))
+            click.echo(f"  {scene.inputs[name]} is not in the catalog; the notebook runs {makers} to make it.")
     else:
         click.echo(f"{shown} has edits or cells of yours, and was left as it is. Remove it to begin anew.")
     click.echo("Change its cells, then: pokeml debug --apply")

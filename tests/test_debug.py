@@ -210,8 +210,10 @@ def test_an_error_of_the_stage_notebook_is_refused_with_the_way_out(sample):
 def test_what_no_notebook_exports_is_taken_from_its_module(tmp_path):
     toy = Toy(tmp_path / "toy")
     toy.replace("toy/pipelines/second.py", "means = {kind", "means = 1 / 0 or {kind")
+    toy.replace("toy/pipelines/second.py", "offset: float", "in_: float")  # a name that ends so keeps its end
+    toy.replace("toy/pipelines/second.py", "+ offset for", "+ in_ for")
     assert toy.pokeml("run").returncode == 1
-    said = prompt(toy, "%debug", "p offset, sorted(scaled)", "q")  # `scaled` is made again, in memory
+    said = prompt(toy, "%debug", "p in_, sorted(scaled)", "q")  # `scaled` is made again, in memory
     assert "scaled is not kept; running scale." in said and "ZeroDivisionError" in said
     assert re.search(r"second\.py\(\d+\)\s*total\(\)", said) and "(0.3, ['kind', 'size'])" in said
     assert toy.pokeml("debug", "--notebook").returncode == 0
