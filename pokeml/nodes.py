@@ -239,6 +239,8 @@ def call_node(node: Node, values: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {argument: p.kind for argument, p in _signature(node.func).parameters.items()}
     first = [named.pop(a) for a in [*(a for a, kind in kinds.items() if kind in by_place and a in named), *rest]]
     result = node.func(*first, **named)
+    if result is None:  # Kedro saves no None either
+        raise PokemlError(f"Node {node.name} returned None, and must return {', '.join(node.outputs)}.")
     if not node.keys:
         return {node.outputs[0]: result}
     if isinstance(node.keys[0], str):

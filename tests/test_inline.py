@@ -284,3 +284,11 @@ def test_verify_names_the_dataset_and_the_columns_that_differ(toy):
     assert lines["clean"].startswith("✓") and "report" not in lines
     assert "4 datasets, 2 of them different" in done.stdout
     assert list(toy.datasets()) == ["mark.json"]
+
+
+def test_a_function_without_return_leaves_no_null(tmp_path):
+    toy = Toy(tmp_path / "project")
+    toy.replace("toy/pipelines/first.py", "    return {name: int", "    _ = {name: int")
+    done = toy.pokeml("run", "--engine", "inline", "--pipeline", "first")
+    assert done.returncode == 1 and "Node count returned None, and must return counts." in done.stderr
+    assert not (toy.root / "data/made/counts.json").exists()
