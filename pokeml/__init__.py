@@ -146,14 +146,18 @@ def run(
     """
     asked = {name: value for name, value in locals().items() if value not in (None, False, ()) and name != "progress"}
     given = {"pipelines": pipeline} | {n: asked[n] for n in asked if n not in ("pipeline", "pipelines")}
+    from collections.abc import Mapping
     from contextlib import nullcontext
 
     from pokeml.plan import check_engine, make_plan
-    from pokeml.project import find_project
+    from pokeml.project import PokemlError, find_project
     from pokeml.record import RunFailed
     from pokeml.runs import carry_out
     from pokeml.selection import Selection
 
+    for name, value in {"params": params, "load_versions": load_versions}.items():
+        if not isinstance(value, Mapping | None):
+            raise PokemlError(f"{name} is {value!r:.60}; give a mapping from name to value.")
     project = find_project(start, conf_source)
     _check_package(project)
     keep = [keep] if isinstance(keep, str) else keep

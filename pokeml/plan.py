@@ -243,6 +243,10 @@ def check_engine(plan: Plan, engine: str, jobs: int, timeout: float | None, keep
     """
     if engine not in ENGINES:
         raise PokemlError(f"Unknown engine {engine!r}. {suggest(engine, ENGINES)}")
+    if not isinstance(jobs, int) or jobs < 1:
+        raise PokemlError(f"jobs is {jobs!r}; it says how many stages run side by side, 1 or more.")
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise PokemlError(f"timeout is {timeout!r}; it says how many seconds a cell may take, more than 0.")
     if engine == "inline" and jobs > 1:
         raise PokemlError("The engine inline runs one node after another; leave --jobs out, or take another engine.")
     if engine == "inline" and timeout:

@@ -185,3 +185,21 @@ def test_a_run_does_not_end_a_warm_notebook_of_another_thread(done, tmp_path):
 def test_python_m_pokeml_is_the_command(done):
     ended = subprocess.run(done.command("run", "--help"), cwd=done.root, env=done.env, capture_output=True, text=True)
     assert ended.stdout.startswith("Usage: pokeml run") and "inline" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({"params": "least=3"}, "params is 'least=3'; give a mapping from name to value"),
+        ({"load_versions": ["raw"]}, "load_versions is ['raw']; give a mapping"),
+        ({"engine": "pokeml", "jobs": 0}, "jobs is 0; it says how many stages run side by side"),
+        ({"engine": "pokeml", "jobs": "2"}, "jobs is '2'; it says"),
+        ({"engine": "pokeml", "timeout": -1}, "timeout is -1; it says how many seconds"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_before_anything_is_written(tmp_path, asked, message):
+    toy = Toy(tmp_path / "toy")
+    code = f"import pokeml\ntry:\n    pokeml.run(**{asked!r})\nexcept pokeml.PokemlError as error:\n    print(error)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=toy.root, env=toy.env, capture_output=True, text=True)
+    assert done.stdout.startswith(message), done.stdout + done.stderr
+    assert not toy.records()
