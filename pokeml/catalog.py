@@ -141,11 +141,11 @@ def _location(
             raise PokemlError(f"{about}: partitions lie in a folder of this machine, not at {far.shown}.")
         return Versions(far, load_version, version) if versioned else far
     path = project.path(filepath)
-    if path.is_relative_to(project.root) and not path.is_relative_to(project.data) or path == Path(path.anchor):
+    if not path.name or not path.is_relative_to(project.data) and path.is_relative_to(project.root):
         raise PokemlError(f"{about}: `{cls.file_key}` {filepath} must be a file in data/, or outside the project.")
     if versioned and path.is_file():
         raise PokemlError(f"{about}: {filepath} is a file, but versions lie in a folder of that name. Move the file.")
-    if not versioned and path.is_dir() and not cls.in_folder:
+    if not versioned and not cls.in_folder and path.is_dir():
         raise PokemlError(
             f"{about}: `filepath` {filepath} must be a file in data/, or outside the project, but is a folder. "
             "Say `versioned: true` if it holds versions, or use partitions.PartitionedDataset."
