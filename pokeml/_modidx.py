@@ -452,6 +452,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.lineage.Verdict.is_good': ('lineage.html#verdict.is_good', 'pokeml/lineage.py'),
                                 'pokeml.lineage._changes': ('lineage.html#_changes', 'pokeml/lineage.py'),
                                 'pokeml.lineage._distributions': ('lineage.html#_distributions', 'pokeml/lineage.py'),
+                                'pokeml.lineage._installed': ('lineage.html#_installed', 'pokeml/lineage.py'),
                                 'pokeml.lineage._is_editable': ('lineage.html#_is_editable', 'pokeml/lineage.py'),
                                 'pokeml.lineage._short': ('lineage.html#_short', 'pokeml/lineage.py'),
                                 'pokeml.lineage.differences': ('lineage.html#differences', 'pokeml/lineage.py'),

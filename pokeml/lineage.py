@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,22 @@ from .source import Sources, Unit, read_module
 from .store import Store, hash_json, text_keys
 
 # %% ../nbs/03_lineage.ipynb #6d712883
-def _distributions(library: str) -> list[Any]:
+@lru_cache(1)
+def _installed(state: str) -> Mapping[str, list[str]]:
+    """Tell which distributions each module is of; to look through all takes 0.2 s, so it is done once for a state."""
+    from importlib import metadata
+
+    return metadata.packages_distributions()
+
+
+def _distributions(library: str, state: str) -> list[Any]:
     """Find what a module was installed by: nothing, one distribution, or several that share its name."""
     from importlib import metadata
 
     try:
         return [metadata.distribution(library)]
     except metadata.PackageNotFoundError:
-        names = sorted(set(metadata.packages_distributions().get(library, [])))
+        names = sorted(set(_installed(state).get(library, [])))
         return [metadata.distribution(name) for name in names]
 
 
@@ -63,7 +72,7 @@ def version_of(library: str, project: Project, store: Store, beside: Path | None
         from importlib.machinery import PathFinder
         from importlib.util import find_spec
 
-        found = _distributions(library)
+        found = _distributions(library, hash_json([folders, times]))
         if found and not any(map(_is_editable, found)):
             return [" + ".join(d.name for d in found), " + ".join(d.version for d in found), []]
         spec = find_spec(library) or beside and PathFinder.find_spec(library, [str(beside)])

@@ -86,16 +86,34 @@ class Copy:
         return sorted((self.root / "outputs" / "runs").glob("*/run.json"))
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    """A fresh copy of the project."""
-    return Copy(tmp_path / "project")
+@pytest.fixture(scope="session")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What a plan has found out about a fresh copy, and about one with the small sample, which takes two seconds."""
+    stores = {}
+    for name in ("copy", "sample"):
+        made = Copy(tmp_path_factory.mktemp("planned") / "project")
+        if name == "sample":
+            made.use_sample()
+        done = made.pokeml("run", "--dry-run")
+        assert done.returncode == 0, done.stderr
+        stores[name] = made.root / "outputs" / ".pokeml.db"
+    return stores
 
 
 @pytest.fixture
-def sample(copy: Copy) -> Copy:
-    """A fresh copy with the small sample."""
+def copy(tmp_path: Path, planned: dict[str, Path]) -> Copy:
+    """A fresh copy of the project, planned and never run."""
+    made = Copy(tmp_path / "project")
+    (made.root / "outputs").mkdir()
+    shutil.copy(planned["copy"], made.root / "outputs")
+    return made
+
+
+@pytest.fixture
+def sample(copy: Copy, planned: dict[str, Path]) -> Copy:
+    """A fresh copy with the small sample, planned and never run."""
     copy.use_sample()
+    shutil.copy(planned["sample"], copy.root / "outputs")
     return copy
 
 

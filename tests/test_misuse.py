@@ -1,6 +1,7 @@
 """What is wrong is refused before anything runs: status 2, one message, no traceback, nothing written."""
 
 import json
+import shutil
 
 import pytest
 
@@ -91,6 +92,8 @@ def test_option_unknown_to_the_command(copy):
     ],
 )
 def test_file(copy, file, text, message):
+    if (copy.root / file).is_dir():
+        shutil.rmtree(copy.root / file)
     copy.write(file, text)
     assert message in refused(copy)
 
