@@ -26,7 +26,7 @@ run: setup ## Run all pipelines on the real data
 
 test: setup lint ## Pass every test: lint, notebooks, pytest
 	@echo "Notebooks" && $(BIN)/nbdev-test --n-workers 2
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: setup ## Check style, architecture and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
