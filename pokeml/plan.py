@@ -176,7 +176,8 @@ def make_plan(
         return catalog[dataset].exists() if dataset in catalog else None
 
     stages = select(whole, selection, exists)
-    asked = select(whole, replace(selection, only_missing_outputs=False), exists)
+    everything = replace(selection, only_missing_outputs=False)
+    asked = select(whole, everything, exists) if selection.only_missing_outputs else stages
     selected = [n.name for part in stages.values() for n in part.nodes]
     forced = selected if force is True else list(force or [])
     if wrong := [n for n in forced if n not in selected]:
