@@ -590,6 +590,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.options.check_seconds': ('options.html#check_seconds', 'pokeml/options.py'),
                                 'pokeml.options.complete': ('options.html#complete', 'pokeml/options.py'),
                                 'pokeml.options.options': ('options.html#options', 'pokeml/options.py'),
+                                'pokeml.options.param_words': ('options.html#param_words', 'pokeml/options.py'),
                                 'pokeml.options.parse_params': ('options.html#parse_params', 'pokeml/options.py'),
                                 'pokeml.options.parse_versions': ('options.html#parse_versions', 'pokeml/options.py'),
                                 'pokeml.options.split_names': ('options.html#split_names', 'pokeml/options.py'),

@@ -23,7 +23,7 @@ import click
 
 from .catalog_commands import catalog
 from .debug_command import debug
-from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
+from .options import SELECTION, VALUES, Command, check_seconds, complete, options, param_words, split_names
 from .params_command import params
 from .project import PokemlError, find_project
 from .verify import verify
@@ -57,8 +57,7 @@ def way_on(run: "Run", default_env: str) -> str:
         words += ["--conf-source", run.conf_source]
     if any(stage.engine == "inline" for stage in run.stages):
         words += ["--engine", "inline"]
-    for name, value in run.params.items():
-        words += ["--params", f"{name}={json.dumps(value, ensure_ascii=False)}"]
+    words += param_words(run.params)
     words += [word for pair in run.load_versions.items() for word in ("--load-versions", ":".join(pair))]
     if run.label:
         words += ["--label", run.label]

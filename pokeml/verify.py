@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .options import param_words, parse_params, split_names
 from .project import PokemlError, Project, find_project
 
 if TYPE_CHECKING:
@@ -119,7 +120,10 @@ def _compare(name: str, catalogs: Sequence["Catalog"]) -> Compared:
 
 
 def compare_engines(
-    project: Project, pipelines: Sequence[str] = (), words: Sequence[str] = (), env: str | None = None
+    project: Project,
+    pipelines: Sequence[str] = (),
+    params: Mapping[str, Any] | None = None,
+    env: str | None = None,
 ) -> list[Compared]:
     """Run a project with each engine from a clean state, and compare all that was made.
 
@@ -129,8 +133,8 @@ def compare_engines(
         The project; nothing of it is changed.
     pipelines
         The names of the pipelines to run; empty for all.
-    words
-        More of the options of `pokeml run`, as they are typed.
+    params
+        Values in place of those in `parameters*.yml`, for both runs.
     env
         The environment.
 
@@ -139,13 +143,12 @@ def compare_engines(
     PokemlError
         If a run does not complete, or would write outside of `data/`.
     """
-    from pokeml.catalog import Catalog
-    from pokeml.config import load_config
+    from pokeml.catalog import open_catalog
     from pokeml.pipeline import Pipeline
     from pokeml.plan import make_plan
     from pokeml.selection import Selection
 
-    plan = make_plan(project, Selection(pipelines=tuple(pipelines)), env)
+    plan = make_plan(project, Selection(pipelines=tuple(pipelines)), env, params)
     whole = Pipeline(plan.stages.values())
     made = [o for n in whole.nodes for o in n.outputs if o in plan.catalog]
     for name in made:
@@ -157,14 +160,14 @@ def compare_engines(
         apart = not any(path.startswith(f"{shown}/") or shown.startswith(path) for path in written)
         if shown.startswith("data/") and apart and project.path(shown).exists():
             inputs.add(shown)
-    options = [*(word for p in pipelines for word in ("--pipeline", p)), *(("--env", env) if env else ()), *words]
+    options = [*(word for p in pipelines for word in ("--pipeline", p)), *(("--env", env) if env else ())]
     with tempfile.TemporaryDirectory(prefix="pokeml-verify-") as folder:
         catalogs = []
         for engine in ENGINES:
             copy = Path(folder).resolve() / engine
             empty_copy(project, copy, sorted(inputs))
-            _run(copy, options, engine)
-            catalogs.append(Catalog(load_config(find_project(copy), "catalog", env), find_project(copy)))
+            _run(copy, [*options, *param_words(plan.params)], engine)
+            catalogs.append(open_catalog(find_project(copy), env, plan.params))
         return [_compare(name, catalogs) for name in made]
 
 # %% ../nbs/07e_verify.ipynb #334401c0
@@ -177,13 +180,22 @@ def report(compared: Sequence[Compared]) -> Iterator[str]:
 
 
 @click.command()
-@click.option("-p", "--pipeline", "pipelines", multiple=True, metavar="NAME[,NAME]", help="Verify these pipelines.")
+@click.option(
+    "-p",
+    "--pipeline",
+    "pipelines",
+    multiple=True,
+    callback=split_names,
+    metavar="NAMES",
+    help="Verify these pipelines.",
+)
 @click.option("-e", "--env", metavar="NAME", help="Lay this folder of conf/ over conf/base.")
-@click.option("--params", multiple=True, metavar="NAME=VALUE", help="Set a parameter, as in `pokeml run`.")
-def verify(pipelines: tuple[str, ...], env: str | None, params: tuple[str, ...]) -> None:
+@click.option(
+    "--params", multiple=True, callback=parse_params, metavar="NAME=VALUE", help="Set a parameter, as in `pokeml run`."
+)
+def verify(pipelines: list[str], env: str | None, params: dict[str, Any]) -> None:
     """Run with notebooks and inline, each from a clean state, and prove that both make the same."""
-    names = [name.strip() for text in pipelines for name in text.split(",")]
-    compared = compare_engines(find_project(), names, [word for text in params for word in ("--params", text)], env)
+    compared = compare_engines(find_project(), pipelines, params, env)
     for line in report(compared):
         click.echo(line)
     different = sum(bool(c.differs) for c in compared)

@@ -268,6 +268,15 @@ def test_verify_proves_that_both_ways_make_the_same(sample):
     assert [p for p in sample.written() if p not in there] == []  # it worked in copies
 
 
+def test_verify_gives_values_to_the_catalog_as_well(toy):
+    toy.write("conf/local/catalog.yml", "raw: {type: pandas.CSVDataset, filepath: 'data/${runtime_params:src}.csv'}\n")
+    refused = toy.pokeml("verify", "--pipeline", "first")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    done = toy.pokeml("verify", "--pipeline", "first", "--params", "src=raw,least=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "none of them different" in done.stdout
+
+
 def test_verify_names_the_dataset_and_the_columns_that_differ(toy):
     before(
         toy, "second", 'return pd.DataFrame({"kind"', "import os; means = {kind: len(os.getcwd()) for kind in means}"
