@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DEFENCES', 'N_TYPES', 'PLACES', 'FACTORS', 'MEMBERS', 'KEYS', 'GROUPS', 'make_chart', 'make_sets', 'allowed_types',
-           'group_of', 'SelectFeatures', 'TypesFromAgainst', 'FillMissing', 'is_claim', 'ScaleNumbers']
+           'group_of', 'Step', 'SelectFeatures', 'TypesFromAgainst', 'FillMissing', 'is_claim', 'ScaleNumbers']
 
 # %% ../../../nbs/pipelines/models/01_steps.ipynb #15ca805d
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 
 # %% ../../../nbs/pipelines/models/01_steps.ipynb #7d078b5e
 DEFENCES = {
@@ -109,7 +109,23 @@ def group_of(column: str) -> str:
     return found[0] if found else "statistics"
 
 
-class SelectFeatures(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class Step(BaseEstimator):
+    """A step of a pipeline: an estimator that is fitted, and then turns a table into an array."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from rows; to be given by each step."""
+        raise NotImplementedError
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Turn rows into an array; to be given by each step."""
+        raise NotImplementedError
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        """Fit, and turn the same rows into an array."""
+        return self.fit(X, y).transform(X)
+
+
+class SelectFeatures(Step):
     """Take the columns of some groups out of a table, group by group, as an array.
 
     Parameters
@@ -155,7 +171,7 @@ class SelectFeatures(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         return X[:, self.places_]
 
 # %% ../../../nbs/pipelines/models/01_steps.ipynb #14d3f98b
-class TypesFromAgainst(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class TypesFromAgainst(Step):
     """Put 18 claims, one a type, in place of the 18 columns `against_*`, which must come first.
 
     A claim is 1 where a Pokémon can have the type. A row whose factors fit no set of types has 1 for all of them.
@@ -173,7 +189,7 @@ class TypesFromAgainst(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return np.hstack([allowed_types(X[:, :N_TYPES]), X[:, N_TYPES:]])
 
 # %% ../../../nbs/pipelines/models/01_steps.ipynb #282c92a5
-class FillMissing(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class FillMissing(Step):
     """Fill missing numbers with the median of their column.
 
     Attributes
@@ -199,7 +215,7 @@ def is_claim(X: np.ndarray) -> np.ndarray:
     return ((X == 0) | (X == 1)).all(axis=0)
 
 
-class ScaleNumbers(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class ScaleNumbers(Step):
     """Bring all columns but claims to mean 0 and standard deviation 1.
 
     Attributes
