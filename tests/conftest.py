@@ -33,7 +33,8 @@ class Copy:
         self.write(
             "conf/local/parameters.yml",
             "primary_type_models:\n"
-            "  sk_learn_dt: {classifier: sklearn.tree.DecisionTreeClassifier, params: {max_depth: [10, 20]}}\n",
+            "  sk_learn_dt: {classifier: sklearn.tree.DecisionTreeClassifier, params: {max_depth: [10, 20]}}\n"
+            "statistics_models: {tree: {classifier: sklearn.tree.DecisionTreeClassifier}}\n",
         )
 
     def write(self, path: str, text: str) -> Path:
