@@ -218,7 +218,8 @@ def make_dataset(
     credentials
         The secrets by name, or a function that reads them.
     version, load_version
-        The version that is written, and the one that is read; by default a new one, and the newest.
+        The version that is written, which is the id of the run, and the one that is read; by default a new one, and
+        the newest.
 
     Raises
     ------
@@ -274,6 +275,7 @@ def make_dataset(
         named=entry.get("credentials"),
         inner=inner,
         project=project,
+        run=version,
     )
 
 # %% ../nbs/01i_catalog.ipynb #479dff90

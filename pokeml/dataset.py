@@ -90,6 +90,8 @@ class Dataset:
         The dataset that it is made of, for one that is made of others.
     project
         The project, from whose root relative paths are seen.
+    run
+        The id of the run that saves it; None outside of one.
     """
 
     type: ClassVar[str]
@@ -120,6 +122,7 @@ class Dataset:
     named: str | None = None
     inner: Any = None
     project: Any = field(default=None, repr=False)
+    run: str | None = field(default=None, repr=False)
 
     def read(self, path: Path) -> Any:
         """Read the value from a file of this machine; each kind of dataset has its own way."""

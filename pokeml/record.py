@@ -8,13 +8,13 @@ __all__ = ['GOOD', 'StageRun', 'Run', 'RunFailed', 'Outputs', 'now', 'iso', 'new
 
 # %% ../nbs/06_record.ipynb #0d19a2c6
 import json
+import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import escape
 from importlib import metadata
 from pathlib import Path
@@ -285,12 +285,22 @@ def iso(moment: datetime) -> str:
 
 
 def new_id(project: Project) -> str:
-    """Make a run id that no run has."""
+    """Make a run id that no run has: the moment, or that of `SOURCE_DATE_EPOCH`, for runs that shall make the same.
+
+    What a run makes may say which run made it, as a predictor does. The variable is the convention for such things:
+    https://reproducible-builds.org/specs/source-date-epoch
+    """
+    moment, epoch = now(), os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch:
+        try:
+            moment = datetime.fromtimestamp(int(epoch), UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise PokemlError(f"SOURCE_DATE_EPOCH must be a number of seconds since 1970, got {epoch!r}.") from error
     while True:
-        run_id = now().strftime("%Y-%m-%dT%H.%M.%S.%f")[:-3] + "Z"
+        run_id = moment.strftime("%Y-%m-%dT%H.%M.%S.%f")[:-3] + "Z"
         if not (project.outputs / "runs" / run_id).exists():
             return run_id
-        time.sleep(0.001)
+        moment += timedelta(milliseconds=1)
 
 
 def git_state(folder: Path) -> dict[str, Any]:

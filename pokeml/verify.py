@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,10 @@ class Compared:
     differs: str = ""
 
 
-def _run(folder: Path, words: Sequence[str], engine: str) -> None:
+def _run(folder: Path, words: Sequence[str], engine: str, moment: str) -> None:
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"POKEML_PROJECT": str(folder), "PYTHONPATH": os.pathsep.join(paths)}
+    env["SOURCE_DATE_EPOCH"] = moment  # what says which run made it says the same
     command = [sys.executable, "-m", "pokeml", "run", "--quiet", "--engine", engine, *words]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if done.returncode:
@@ -162,11 +164,11 @@ def compare_engines(
             inputs.add(shown)
     options = [*(word for p in pipelines for word in ("--pipeline", p)), *(("--env", env) if env else ())]
     with tempfile.TemporaryDirectory(prefix="pokeml-verify-") as folder:
-        catalogs = []
+        catalogs, moment = [], os.environ.get("SOURCE_DATE_EPOCH", f"{time.time():.0f}")
         for engine in ENGINES:
             copy = Path(folder).resolve() / engine
             empty_copy(project, copy, sorted(inputs))
-            _run(copy, [*options, *param_words(plan.params)], engine)
+            _run(copy, [*options, *param_words(plan.params)], engine, moment)
             catalogs.append(open_catalog(find_project(copy), env, plan.params))
         return [_compare(name, catalogs) for name in made]
 

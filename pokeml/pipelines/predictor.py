@@ -6,7 +6,7 @@
 __all__ = ['FACTORS', 'MEDIAN', 'OPTIONAL', 'LIMITS', 'MEANING', 'pipeline', 'describe_columns', 'list_examples',
            'save_predictor', 'make_card', 'check_answers']
 
-# %% ../../nbs/pipelines/05_predictor.ipynb #07d20496
+# %% ../../nbs/pipelines/05_predictor.ipynb #dce4ab08
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .data_engineering import feature_names, make_features
 from .pre_processing import AGAINST, STATS, read_columns
 from ..predictor import Column, Predictor, dump_predictor, read_predictor
 
-# %% ../../nbs/pipelines/05_predictor.ipynb #3fb43ea7
+# %% ../../nbs/pipelines/05_predictor.ipynb #325dd10e
 FACTORS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 MEDIAN = "the median of the training part is taken"
 OPTIONAL = {
@@ -58,9 +58,9 @@ def describe_columns(pokemon: pd.DataFrame, with_against: bool = True) -> list[C
     Returns
     -------
     list of Column
-        The six stats, `base_total`, `height_m`, `weight_kg`, `percentage_male`, `against_*`, `abilities`.
+        `name`, the six stats, `base_total`, `height_m`, `weight_kg`, `percentage_male`, `against_*`, `abilities`.
     """
-    columns = []
+    columns = [Column("name", "text", required=False, description="name of the Pokémon; the answer repeats it")]
     for name in (*LIMITS, *(AGAINST if with_against else ())):
         is_against = name in AGAINST
         minimum, maximum = LIMITS.get(name, (None, None))
@@ -81,7 +81,7 @@ def describe_columns(pokemon: pd.DataFrame, with_against: bool = True) -> list[C
     meaning, missing = MEANING["abilities"], OPTIONAL["abilities"]
     return [*columns, Column("abilities", "text", required=False, if_missing=missing, description=meaning)]
 
-# %% ../../nbs/pipelines/05_predictor.ipynb #ff35543e
+# %% ../../nbs/pipelines/05_predictor.ipynb #3faedbeb
 def list_examples(
     pokemon: pd.DataFrame, columns: list[Column], X_train: pd.DataFrame, X_test: pd.DataFrame
 ) -> pd.DataFrame:
@@ -105,11 +105,12 @@ def list_examples(
     part = pd.Series("none", pokemon.index)
     for name, rows in {"train": X_train, "test": X_test}.items():
         part[pokemon["pokedex_number"].isin(rows.index)] = name
-    examples = pokemon[[column.name for column in columns]].assign(primary_type=pokemon["type1"], part=part)
+    names = [column.name for column in columns if column.name != "name"]
+    examples = pokemon[names].assign(primary_type=pokemon["type1"], part=part)
     examples = examples.set_index(pd.Index(pokemon["name"], name="name"))
     return examples[examples.index.notna() & ~examples.index.duplicated()]
 
-# %% ../../nbs/pipelines/05_predictor.ipynb #60a64473
+# %% ../../nbs/pipelines/05_predictor.ipynb #8f869051
 def save_predictor(
     primary_type_classifier: Any,
     label_encoder: LabelEncoder,
@@ -174,12 +175,7 @@ def make_card(X_train: pd.DataFrame, X_test: pd.DataFrame, columns: list[Column]
         "description": "Says which of a Pokémon's types comes first, from its statistics, abilities and weaknesses.",
         "target": "primary_type",
         "scores": {name: value for name, value in metrics.items() if not isinstance(value, dict)},
-        "training": {
-            "rows": len(X_train),
-            "test_rows": len(X_test),
-            "columns": len(columns),
-            "features": X_train.shape[1],
-        },
+        "training": {"rows": len(X_train), "test_rows": len(X_test), "features": X_train.shape[1]},
         "limits": [
             "The against_* columns are computed from the types: they give the set of types away, and what is predicted "
             "is which of two comes first.",
@@ -203,10 +199,10 @@ def check_answers(predictor: Predictor, pokemon_database: pd.DataFrame, predicti
             f"{other['predicted_type']} ({other['probability']:.3f}). {answer['errors']}"
         )
 
-# %% ../../nbs/pipelines/05_predictor.ipynb #2e75a35d
+# %% ../../nbs/pipelines/05_predictor.ipynb #9272c49e
 from ..pipeline import Pipeline, node
 
-# %% ../../nbs/pipelines/05_predictor.ipynb #6e6ec15a
+# %% ../../nbs/pipelines/05_predictor.ipynb #7be7bb4a
 pipeline = Pipeline(
     [
         node(
