@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WORLDS', 'FIELD', 'pipeline', 'take_rows', 'predict_test', 'predict_codes', 'evaluate', 'score', 'macro_f1',
-           'by_type', 'score_probabilities', 'plot_confusion', 'draw_counts', 'plot_type_scores', 'plot_calibration',
-           'draw_bins', 'measure_importance', 'plot_importance', 'plot_validation']
+           'mean_recall', 'by_type', 'score_probabilities', 'plot_confusion', 'draw_counts', 'plot_type_scores',
+           'plot_calibration', 'draw_bins', 'measure_importance', 'plot_importance', 'plot_validation']
 
 # %% ../../nbs/pipelines/04_metrics.ipynb #7716d34e
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from annotated_types import Ge, Le, Lt
 from matplotlib.figure import Figure
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from sklearn.preprocessing import LabelEncoder
 
 from .reports.cards import draw_type, find_pictures, make_axes, panel_size
@@ -192,7 +192,7 @@ def score(
     -------
     dict
         accuracy, macro_f1, baseline_accuracy, baseline_macro_f1 (0 to 1); test_rows; other_scores: balanced_accuracy
-        (0 to 1) and what `score_probabilities` gives; intervals: low and high of 95 %, by bootstrap, for accuracy,
+        and baseline_balanced_accuracy (0 to 1), and what `score_probabilities` gives; intervals: low and high of 95 %, by bootstrap, for accuracy,
         macro_f1, balanced_accuracy and log_loss; per_type: what `score_types` gives, for each type that is a truth or
         a prediction. macro_f1 is the mean of f1 in per_type, the baseline's that over the same types.
 
@@ -209,14 +209,17 @@ def score(
     pairs = confusion_matrix(truth, predicted, labels=types)
     drawn = score_pairs(draw_pairs(pairs, bootstrap_samples, random_state))
     others, drawn_losses = score_probabilities(predictions, y_train, label_encoder, bootstrap_samples, random_state)
-    others = {"balanced_accuracy": float(score_pairs(pairs[None])["balanced_accuracy"][0])} | others
+    balanced = {
+        "balanced_accuracy": mean_recall(truth, predicted),
+        "baseline_balanced_accuracy": mean_recall(truth, majority),
+    }
     return {
         "accuracy": float(accuracy_score(truth, predicted)),
         "macro_f1": macro_f1(truth, predicted, types),
         "baseline_accuracy": float(accuracy_score(truth, majority)),
         "baseline_macro_f1": macro_f1(truth, majority, types),
         "test_rows": len(truth),
-        "other_scores": others,
+        "other_scores": balanced | others,
         "intervals": {name: middle(values) for name, values in (drawn | drawn_losses).items()},
         "per_type": by_type(score_types(pairs), types),
     }
@@ -225,6 +228,11 @@ def score(
 def macro_f1(truth: list[str], predicted: list[str], types: list[str]) -> float:
     """Take the mean of the F1 score over `types`; one that is never predicted counts 0."""
     return float(f1_score(truth, predicted, labels=types, average="macro", zero_division=0))
+
+
+def mean_recall(truth: list[str], predicted: list[str]) -> float:
+    """Take the mean recall over the types that are a truth, which is the balanced accuracy."""
+    return float(recall_score(truth, predicted, labels=sorted(set(truth)), average="macro", zero_division=0))
 
 
 def by_type(scores: Mapping[str, np.ndarray], types: list[str]) -> dict[str, dict[str, float]]:
