@@ -192,9 +192,10 @@ def score(
     -------
     dict
         accuracy, macro_f1, baseline_accuracy, baseline_macro_f1 (0 to 1); test_rows; other_scores: balanced_accuracy
-        and baseline_balanced_accuracy (0 to 1), and what `score_probabilities` gives; intervals: low and high of 95 %, by bootstrap, for accuracy,
-        macro_f1, balanced_accuracy and log_loss; per_type: what `score_types` gives, for each type that is a truth or
-        a prediction. macro_f1 is the mean of f1 in per_type, the baseline's that over the same types.
+        and baseline_balanced_accuracy (0 to 1), and what `score_probabilities` gives; intervals: low and high of 95 %,
+        by bootstrap, for accuracy, macro_f1, balanced_accuracy and log_loss; per_type: what `score_types` gives, for
+        each type that is a truth or a prediction. macro_f1 is the mean of f1 in per_type, the baseline's that over the
+        same types.
 
     Raises
     ------

@@ -62,10 +62,10 @@ def accuracy_drops(
     ndarray
         Shape (repeats,). Accuracy as it is, less that after shuffling; below 0 where it rose.
     """
-    generator = np.random.default_rng(random_state)
-    orders = np.stack([generator.permutation(len(X)) for _ in range(repeats)])
-    values = X.to_numpy(dtype="float64")
-    shuffled = np.tile(values, (repeats, 1))
-    shuffled[:, positions] = values[orders.ravel()][:, positions]
-    right = classifier.predict(pd.DataFrame(shuffled, columns=X.columns)).reshape(repeats, -1) == codes
-    return (classifier.predict(X) == codes).mean() - right.mean(axis=1)
+    generator, values = np.random.default_rng(random_state), X.to_numpy(dtype="float64")
+    scores = []
+    for _ in range(repeats):
+        shuffled = values.copy()
+        shuffled[:, positions] = values[np.ix_(generator.permutation(len(X)), positions)]
+        scores.append((classifier.predict(pd.DataFrame(shuffled, columns=X.columns)) == codes).mean())
+    return (classifier.predict(X) == codes).mean() - np.array(scores)
