@@ -25,6 +25,7 @@ from .catalog_commands import catalog
 from .debug_command import debug
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, param_words, split_names
 from .params_command import params
+from .predict_command import predict
 from .project import PokemlError, find_project
 from .verify import verify
 
@@ -458,3 +459,4 @@ def info(as_json: bool) -> None:
 main.add_command(catalog)
 main.add_command(params)
 main.add_command(debug)
+main.add_command(predict)
