@@ -481,8 +481,9 @@ class _Table:
             self._begin(used, cells)
         table = Table(box=box.SIMPLE_HEAD, show_header=is_new, show_edge=False, pad_edge=False)
         for i in self.used:
-            width = {} if i == last else {"min_width": self.widths[i], "max_width": self.widths[i]}
-            table.add_column(self.heads[i], justify="right" if i in (0, last - 2) else "left", overflow="fold", **width)
+            width = None if i == last else self.widths[i]
+            side: Any = "right" if i in (0, last - 2) else "left"
+            table.add_column(self.heads[i], justify=side, overflow="fold", min_width=width, max_width=width)
         for line, row in zip(lines, cells, strict=True):
             styles = {self.kept + 1: "bold", last: "red" if line[-1] else "yellow"}
             table.add_row(*(Text(row[i], styles.get(i, "")) for i in self.used))
@@ -529,7 +530,8 @@ class _JSON:
 
 class _Parquet:
     def __init__(self, file: BinaryIO, columns: Sequence[str], kept: int):
-        self.file, self.columns, self.kept, self.writer = file, columns, kept, None
+        self.file, self.columns, self.kept = file, columns, kept
+        self.writer: Any = None
 
     def _schema(self, lines: list[list[Any]]) -> Any:
         import pyarrow as pa
