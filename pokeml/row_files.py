@@ -464,11 +464,19 @@ class _Table:
         return [_visible(cell) for cell in cells]
 
     def _begin(self, used: list[int], cells: list[list[str]]) -> None:
-        """Fix how wide the columns are, for the chunks that follow stand beneath."""
+        """Fix how wide the columns are, for the chunks that follow stand beneath; the last takes the room that is left."""
         from rich.cells import cell_len
 
         self.used = used
         self.widths = [min(40, max(map(cell_len, column))) for column in zip(self.heads, *cells, strict=True)]
+        *others, last = used
+        room = self.console.width - sum(self.widths[i] + 3 for i in others)
+        while (
+            room < min(self.widths[last], 24) and self.widths[widest := max(others, key=self.widths.__getitem__)] > 12
+        ):
+            self.widths[widest] -= 1
+            room += 1
+        self.widths[last] = max(room, 1)
 
     def write(self, lines: list[list[Any]], answers: Any, rows: Any) -> None:
         from rich import box
@@ -481,9 +489,9 @@ class _Table:
             self._begin(used, cells)
         table = Table(box=box.SIMPLE_HEAD, show_header=is_new, show_edge=False, pad_edge=False)
         for i in self.used:
-            width = None if i == last else self.widths[i]
             side: Any = "right" if i in (0, last - 2) else "left"
-            table.add_column(self.heads[i], justify=side, overflow="fold", min_width=width, max_width=width)
+            least = None if i == self.used[-1] else self.widths[i]
+            table.add_column(self.heads[i], justify=side, overflow="fold", min_width=least, max_width=self.widths[i])
         for line, row in zip(lines, cells, strict=True):
             styles = {self.kept + 1: "bold", last: "red" if line[-1] else "yellow"}
             table.add_row(*(Text(row[i], styles.get(i, "")) for i in self.used))
