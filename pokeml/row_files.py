@@ -464,16 +464,15 @@ class _Table:
         return [_visible(cell) for cell in cells]
 
     def _begin(self, used: list[int], cells: list[list[str]]) -> None:
-        """Fix how wide the columns are, for the chunks that follow stand beneath; the last takes the room that is left."""
+        """Fix how wide the columns are, for later chunks stand beneath; the last has the room that is left."""
         from rich.cells import cell_len
 
         self.used = used
         self.widths = [min(40, max(map(cell_len, column))) for column in zip(self.heads, *cells, strict=True)]
         *others, last = used
         room = self.console.width - sum(self.widths[i] + 3 for i in others)
-        while (
-            room < min(self.widths[last], 24) and self.widths[widest := max(others, key=self.widths.__getitem__)] > 12
-        ):
+        for _ in range(room, min(self.widths[last], 24)):  # too little of it: the widest of the others give some
+            widest = max(others, key=self.widths.__getitem__)
             self.widths[widest] -= 1
             room += 1
         self.widths[last] = max(room, 1)
