@@ -136,7 +136,7 @@ class Tally:
             self.unanswered += 1
             kind = line[-1] if line[-1] in self.kinds or len(self.kinds) < 1000 else "…"
             self.kinds[kind] += 1
-            name = f" ({line[place]})" if kept and line[place] is not None else ""
+            name = f" ({str(line[place])[:40]})" if kept and line[place] is not None else ""
             self.first.setdefault(kind, f"row {line[0]}{name}")
 
     def report(self) -> str:
@@ -144,7 +144,8 @@ class Tally:
         many = f"{self.unanswered:,} of {self.rows:,} rows were" if self.rows > 1 else "The row was"
         lines = [f"{many} not answered:"]
         for kind, count in list(self.kinds.items())[:5]:
-            lines.append(f"  {self.first[kind]}{f' and {count - 1:,} more' if count > 1 else ''}: {kind}")
+            told = kind if len(kind) < 200 else f"{kind[:200]}…"
+            lines.append(f"  {self.first[kind]}{f' and {count - 1:,} more' if count > 1 else ''}: {told}")
         rest = sum(list(self.kinds.values())[5:])
         return "\n".join([*lines, f"  and {rest:,} more rows"] if rest else lines)
 
@@ -191,7 +192,7 @@ def answer_file(
         chunk = next(rows.chunks, [])
         is_one = isinstance(chunk, Mapping)
         chunk = [chunk] if isinstance(chunk, Mapping) else chunk
-        kept = kept_columns(_columns(chunk), known, keep, shown) if len(chunk) else []
+        kept = kept_columns(_columns(chunk), known, keep, shown) if len(chunk) or hasattr(chunk, "columns") else []
         shown_by = kept if keep or form not in ("json", "jsonl") else []  # JSON has the name already
         with writing_answers(output, form, shown_by, ranks, is_one) as writer:
             while len(chunk):
@@ -259,7 +260,9 @@ def _datasets(context: Any, parameter: Any, begun: str) -> list[str]:
     from pokeml.catalog import load_catalog
 
     try:
-        return [name for name in load_catalog() if name.startswith(begun) and "predictor" in name]
+        catalog = load_catalog()
+        named = {name: f"{name} {catalog[name].type}".lower() for name in catalog if name.startswith(begun)}
+        return [name for name, about in named.items() if "predictor" in about]
     except PokemlError:  # no project, say
         return []
 
@@ -379,7 +382,9 @@ def predict(
             typed = typed_values(values, predictor.columns)
             rows = [predictor.example(name) | typed for name in names] or [typed]
             tally = answer_rows_of(predictor, rows, output, form, top)
-    if output:
+    if not tally.rows:
+        click.echo("There are no rows.", err=True)
+    elif output:
         click.echo(f"{tally.rows - tally.unanswered:,} answers written to {output}", err=True)
     if tally.unanswered:
         click.echo(tally.report(), err=True)

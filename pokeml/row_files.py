@@ -6,7 +6,7 @@
 __all__ = ['FORMATS', 'READ', 'WRITTEN', 'format_of', 'sniff', 'Rows', 'reading_rows', 'kept_columns', 'answer_columns', 'said',
            'answer_rows', 'Writer', 'writing_answers']
 
-# %% ../nbs/08d_row_files.ipynb #c9595853
+# %% ../nbs/08d_row_files.ipynb #d9a5d3a7
 import codecs
 import csv
 import io
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TextIO
 
@@ -76,6 +77,12 @@ _MORE = "\0more"  # what stands in a row behind the last column of the header
 class _Known(Protocol):
     name: str
     kind: str
+    required: bool
+
+
+def _visible(value: Any) -> str:
+    """Write what would move the cursor or set a colour as Python does."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in ("" if value is None else str(value)))
 
 
 def _header(text: TextIO, shown: str, separators: str) -> tuple[list[str], str, int]:
@@ -96,16 +103,17 @@ def _header(text: TextIO, shown: str, separators: str) -> tuple[list[str], str, 
 
 
 def _check_header(header: Sequence[str], known: Mapping[str, _Known], shown: str) -> None:
-    """Refuse a header in which a column that is read stands twice, or none at all."""
+    """Refuse a header with which no row could be answered, or in which a column that is read stands twice."""
     if twice := [name for name in known if header.count(name) > 1]:
         raise PokemlError(f"{shown}: the column {twice[0]!r} is there twice. Keep one.")
-    if known and not known.keys() & set(header):
-        first = ", ".join(header[:5])
-        raise PokemlError(
-            f"{shown}: none of the columns that are read is there. The header has {first[:80]}"
-            f"{', …' if len(header) > 5 or len(first) > 80 else ''}; read are {', '.join(list(known)[:5])}"
-            f"{', …' if len(known) > 5 else ''}. The first line has to name the columns."
-        )
+    missing = [name for name, column in known.items() if column.required and name not in header]
+    if known and (missing or not known.keys() & set(header)):
+        missing = missing or list(known)
+        first, rest = _visible(", ".join(header))[:80], "The first line has to name the columns."
+        near = suggest(missing[0], header)
+        rest = near if near.startswith("Did") else rest if len(missing) > len(header) / 2 else ""
+        names = f"{', '.join(missing[:5])}{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}"
+        raise PokemlError(f"{shown} has no column {names}. Its header begins: {first}. {rest}".rstrip())
 
 
 def _distinct(header: Sequence[str]) -> list[str]:
@@ -118,13 +126,14 @@ def _distinct(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _as_numbers(column: "pd.Series") -> "pd.Series":
+def _as_numbers(column: "pd.Series", comma: bool) -> "pd.Series":
     """Make numbers of what is one in a column of texts, and leave the rest for the reader to complain of."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return column
-    numbers = pd.to_numeric(column, errors="coerce")
+    texts = column.astype("str").str.replace(r"^(-?\d+),(\d+)$", r"\1.\2", regex=True) if comma else column
+    numbers = pd.to_numeric(texts, errors="coerce")
     return column.astype(object).where(numbers.isna() & column.notna(), numbers)
 
 
@@ -158,7 +167,7 @@ def _read_csv(
                     row = done + int(more.to_numpy().argmax()) + 1
                     raise PokemlError(f"{shown}, row {row}: it has more fields than the header, {len(header)}.")
                 for name in numbers:
-                    chunk[name] = _as_numbers(chunk[name])
+                    chunk[name] = _as_numbers(chunk[name], separator == ";")
                 done += len(chunk)
                 yield chunk
     except pd.errors.ParserError as error:
@@ -233,6 +242,7 @@ def _read_json(text: TextIO, shown: str, size: int) -> "Iterator[list[dict[str, 
 
 # %% ../nbs/08d_row_files.ipynb #c75d6085
 def _read_parquet(file: BinaryIO, shown: str, known: Mapping[str, _Known], size: int) -> "Iterator[pd.DataFrame]":
+    import pandas as pd
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -241,12 +251,14 @@ def _read_parquet(file: BinaryIO, shown: str, known: Mapping[str, _Known], size:
         names, about = table.schema_arrow.names, table.schema_arrow.pandas_metadata or {}
         index = [name for name in about.get("index_columns", []) if name in names]
         _check_header(names, known, shown)
-        start = 0
+        names, start = [*index, *(name for name in names if name not in index)], 0
         for batch in table.iter_batches(batch_size=size):
-            chunk = batch.to_pandas(ignore_metadata=True)[[*index, *(name for name in names if name not in index)]]
+            chunk = batch.to_pandas(ignore_metadata=True)[names]
             chunk.index += start
             start += len(chunk)
             yield chunk
+        if not start:
+            yield pd.DataFrame(columns=names)
     except (pyarrow.ArrowException, OSError) as error:
         raise PokemlError(f"{shown} is no Parquet file that can be read: {error}") from error
 
@@ -285,7 +297,7 @@ def _chunks(file: Any, form: str, shown: str, known: Mapping[str, _Known], size:
     text = io.TextIOWrapper(file, encoding, newline="" if form in ("csv", "tsv") else None)
     with _its_place(shown):
         if form in ("csv", "tsv"):
-            yield from _read_csv(text, shown, known, size, "\t" if form == "tsv" else ",;\t")
+            yield from _read_csv(text, shown, known, size, "\t" if form == "tsv" else ",;\t|")
         elif form == "json":
             yield from _read_json(text, shown, size)
         else:
@@ -325,15 +337,15 @@ def reading_rows(
     form = form or (format_of(Path(path), "--input-format") if path != "-" else None)
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
+            io.TextIOWrapper(io.BytesIO(), encoding)
         except (LookupError, ValueError) as error:
-            raise PokemlError(f"--encoding: Python knows none that is called {encoding!r}.") from error
+            raise PokemlError(f"--encoding: Python knows none of text that is called {encoding!r}.") from error
     try:
         file: Any = sys.stdin.buffer if path == "-" else open(path, "rb")  # noqa: SIM115 - closed below
     except FileNotFoundError as error:
         folder = Path(path).parent
-        near = [str(folder / p.name) for p in folder.iterdir() if p.is_file()] if folder.is_dir() else []
-        raise PokemlError(f"{path} is not there. {suggest(path, near) if near else ''}".rstrip()) from error
+        near = suggest(path, (str(folder / p.name) for p in folder.iterdir())) if folder.is_dir() else ""
+        raise PokemlError(f"{path} is not there. {near if near.startswith('Did') else ''}".rstrip()) from error
     except OSError as error:
         raise PokemlError(f"{path} cannot be read: {error.strerror}.") from error
     if not hasattr(file, "peek"):  # in place of standard input, a test has something simpler
@@ -439,11 +451,6 @@ class Writer(Protocol):
         """Write what ends the file."""
 
 
-def _visible(value: Any) -> str:
-    """Write what would move the cursor or set a colour as Python does."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in ("" if value is None else str(value)))
-
-
 class _Table:
     """A table to be read: an answer a line, the further classes in one cell, what is to be said in the last."""
 
@@ -523,7 +530,9 @@ class _JSON:
     def write(self, lines: list[list[Any]], answers: Any, rows: Any) -> None:
         for answer, line in zip(answers, lines, strict=True):
             if self.kept:
-                answer = answer | {"kept": dict(zip(self.kept, line[1:], strict=False))}
+                kept = dict(zip(self.kept, line[1:], strict=False))
+                kept = {name: str(v) if isinstance(v, float) and abs(v) == inf else v for name, v in kept.items()}
+                answer = answer | {"kept": kept}
             indent = 2 if self.form == "object" else None
             text = json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str, indent=indent)
             before, after = (",\n " if self.begun else "[\n ", "") if self.form == "json" else ("", "\n")

@@ -51,6 +51,7 @@ def done(tmp_path_factory) -> Toy:
         ["run"],
         ["catalog", "list"],
         ["catalog", "resolve"],
+        ["predict", "--help"],
     ],
     ids=" ".join,
 )

@@ -213,7 +213,7 @@ def test_mistakes(here, arguments, message):
 
 BAD = {
     "empty": (b"", "is empty"),
-    "no header": (b"1,2\n3,4\n", "The first line has to name the columns"),
+    "no header": (b"1,2\n3,4\n", "has no column weight. Its header begins: 1, 2."),
     "encoding": (
         "weight,name\n1,Süß\n".encode("cp1252"),
         "is not UTF-8: there is a byte 0xfc. Say what",
