@@ -999,6 +999,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'pokeml/predict_command.py'),
                                         'pokeml.predict_command._output_format': ( 'predict_command.html#_output_format',
                                                                                    'pokeml/predict_command.py'),
+                                        'pokeml.predict_command._plain_warnings': ( 'predict_command.html#_plain_warnings',
+                                                                                    'pokeml/predict_command.py'),
                                         'pokeml.predict_command._top': ('predict_command.html#_top', 'pokeml/predict_command.py'),
                                         'pokeml.predict_command._typed': ('predict_command.html#_typed', 'pokeml/predict_command.py'),
                                         'pokeml.predict_command.answer_file': ( 'predict_command.html#answer_file',

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['is_file_name', 'open_predictor', 'typed_values', 'Tally', 'answer_file', 'answer_rows_of', 'predict']
 
-# %% ../nbs/08e_predict_command.ipynb #6b5da8dd
+# %% ../nbs/08e_predict_command.ipynb #19917751
 import os
 import signal
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -239,6 +240,22 @@ def _ended_whole(output: str | None) -> Iterator[None]:
         sys.exit(130)
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Say what libraries warn of as one line, once, and not where in them."""
+    told: set[str] = set()
+
+    def show(message: Any, *where: Any, **more: Any) -> None:
+        text = " ".join(str(message).split())
+        if text not in told:
+            told.add(text)
+            click.echo(f"Warning: {text}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
 def _check_output(output: str, *others: str) -> None:
     if os.path.isdir(output):
         raise PokemlError(f"--output: {output} is a folder. Name a file in it.")
@@ -374,7 +391,7 @@ def predict(
     if output:
         _check_output(output, named, *files)
     form = _output_format(output, form)
-    with _ended_whole(output):
+    with _ended_whole(output), _plain_warnings():
         predictor = open_predictor(named, env, conf_source, trusted)
         if files:
             tally = answer_file(predictor, files[0], output, form, top, keep or None, input_format, encoding)

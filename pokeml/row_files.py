@@ -154,7 +154,7 @@ def _read_csv(
         "names": [*names, _MORE],
         "dtype": dict.fromkeys({*names, _MORE}.difference(numbers), "str"),
         "keep_default_na": False,
-        "na_values": {name: _MISSING for name in names if name in known},
+        "na_values": {name: _MISSING if name != "name" else [""] for name in names if name in known},
         "skipinitialspace": True,
         "low_memory": False,  # a column has one type in a chunk
     }
@@ -401,6 +401,8 @@ def answer_columns(kept: Sequence[str], ranks: int) -> list[str]:
 def _plain(value: Any) -> Any:
     """Give a value of Python's types, and None for one that is missing."""
     value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, str | list):
+        return value
     return None if value is None or value != value or str(value) in ("<NA>", "NaT") else value
 
 
