@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint lab bench clean

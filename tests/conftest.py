@@ -19,12 +19,13 @@ class Copy:
 
     def __init__(self, root: Path):
         self.root = root
-        skip = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".*")
+        # With what Python has compiled, so that no copy has to; but not what it is just writing (name.pyc.number).
+        skip = shutil.ignore_patterns("*.pyc.*", ".ipynb_checkpoints", ".*")
         for folder in ("nbs", "pokeml", "conf", "data/01_raw"):
             shutil.copytree(ROOT / folder, root / folder, ignore=skip)
         shutil.rmtree(root / "conf" / "local", ignore_errors=True)  # a developer's own settings are not tested
         shutil.copy(ROOT / "settings.ini", root)
-        self.env = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
+        self.env = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": ""}
         self.env.pop("POKEML_PROJECT", None)
 
     def use_sample(self) -> None:

@@ -196,6 +196,7 @@ class Toy(Copy):
     def __init__(self, root: Path, of: "Toy | None" = None):
         self.root = root
         self.env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{root.parent / 'lib'}", "COLUMNS": "200"}
+        self.env["PYTHONDONTWRITEBYTECODE"] = ""
         self.env.pop("POKEML_PROJECT", None)
         if of:
             shutil.copytree(of.root.parent, root.parent, dirs_exist_ok=True)
