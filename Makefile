@@ -25,9 +25,9 @@ setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves
 run: setup ## Run all pipelines on the real data
 	@$(BIN)/pokeml run
 
-test: setup lint ## Pass every test: lint, notebooks, pytest
+test: setup lint ## Pass every test: lint, notebooks, pytest (ARGS=--cold starts every process anew)
 	@echo "Notebooks" && $(BIN)/nbdev-test --n-workers 2
-	@$(BIN)/python -m pytest -n 3 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: setup ## Check style, architecture and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

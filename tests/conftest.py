@@ -1,5 +1,6 @@
 """A copy of the project for each test that runs or breaks something, and the command line in it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,11 +57,13 @@ class Copy:
         """Give the command that runs pokeml."""
         return [sys.executable, "-m", "pokeml", *arguments]
 
-    def pokeml(self, *arguments: str, cwd: str = ".", timeout: float = 300) -> subprocess.CompletedProcess:
-        """Run pokeml in a folder of the copy."""
-        return subprocess.run(
-            self.command(*arguments), cwd=self.root / cwd, env=self.env, capture_output=True, text=True, timeout=timeout
-        )
+    def pokeml(
+        self, *arguments: str, cwd: str = ".", env: dict[str, str] | None = None, typed: str = "", timeout: float = 300
+    ) -> subprocess.CompletedProcess:
+        """Run pokeml in a folder of the copy, forked where there is a server for it; `typed` is what it reads."""
+        run = forked.run if forked.SERVER in os.environ else subprocess.run
+        options = {"input": typed, "capture_output": True, "text": True, "timeout": timeout}
+        return run(self.command(*arguments), cwd=self.root / cwd, env=env or self.env, **options)
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start pokeml in a session of its own, so that a signal to its group is like Ctrl-C in a terminal."""
@@ -88,8 +92,19 @@ class Copy:
         return sorted((self.root / "outputs" / "runs").glob("*/run.json"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cold", action="store_true", help="start every process as a user does, which takes much longer")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def starts(request: pytest.FixtureRequest):
+    """Have processes forked (see `forked`), unless `--cold` is given or the system cannot."""
+    with contextlib.nullcontext() if request.config.getoption("--cold") or not forked.POSSIBLE else forked.server():
+        yield
+
+
 @pytest.fixture(scope="session")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def planned(starts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What a plan has found out about a fresh copy, and about one with the small sample, which takes two seconds."""
     stores = {}
     for name in ("copy", "sample"):

@@ -28,10 +28,7 @@ def export(copy: Copy) -> None:
 def prompt(copy: Copy, *lines: str, arguments: tuple[str, ...] = ()) -> str:
     """Type lines into `pokeml debug` through a pipe, and give what it says."""
     env = copy.env | {"IPYTHONDIR": str(copy.root / ".ipython")}
-    call = copy.command("debug", *arguments)
-    done = subprocess.run(
-        call, cwd=copy.root, env=env, input="\n".join([*lines, ""]), capture_output=True, text=True, timeout=120
-    )
+    done = copy.pokeml("debug", *arguments, env=env, typed="\n".join([*lines, ""]))
     assert done.returncode == 0, done.stdout + done.stderr
     return COLOUR.sub("", done.stdout)
 

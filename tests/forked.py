@@ -1,0 +1,217 @@
+"""Start Python as a fork of a process that has imported the libraries already.
+
+Most tests look at what a run makes and tells, not at how Python starts, and nearly half of the suite's time went into
+that. So `Copy.pokeml` has its process forked, and the helper that this one starts. Each still imports pokeml itself,
+from where its own PYTHONPATH says. What is about the start (imports, signals, terminals) starts Python as always, and
+so does everything with `pytest --cold`.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# Neither what reads the environment on import (matplotlib), nor what starts a thread.
+LIBRARIES = """
+    IPython.core.application IPython.core.interactiveshell click click.shell_completion filelock
+    fsspec.implementations.local ipykernel.ipkernel ipykernel.kernelapp jupyter_client nbclient nbformat numpy omegaconf
+    pandas papermill pluggy pyarrow.parquet pydantic rich.console rich.logging rich.progress rich.table sklearn.ensemble
+    sklearn.linear_model sklearn.metrics sklearn.model_selection sklearn.pipeline sklearn.preprocessing sklearn.tree
+    sqlite3 xxhash yaml
+""".split()
+HELPER = "from pokeml.warm import serve"  # in the code of the command that starts it
+POSSIBLE = hasattr(os, "fork") and hasattr(os, "pidfd_open")
+SERVER = "POKEML_TESTS_SERVER"  # the environment variable with the place of the server's socket
+
+
+class Fork:
+    """A process forked by the server, with what is used of `subprocess.Popen`."""
+
+    def __init__(
+        self, words: Sequence[str], cwd: Any = None, env: Any = None, streams: Sequence[int] = (), pass_fds=()
+    ):
+        env = dict(os.environ if env is None else env)
+        place = env.get(SERVER) or os.environ[SERVER]
+        request = {"words": list(words[1:]), "cwd": str(cwd or os.getcwd()), "env": env | {SERVER: place}}
+        request["pass_fds"] = list(pass_fds)
+        self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._server.connect(place)
+        socket.send_fds(self._server, [json.dumps(request).encode()], [*streams, *pass_fds])
+        self.pid = int(self._server.recv(100))
+        self.returncode: int | None = None
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._server], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            self.returncode = int(self._server.recv(100))
+            self._server.close()
+        return self.returncode
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def run(
+    words: Sequence[str], cwd: Path, env: dict[str, str], input: str, timeout: float, **options: bool
+) -> subprocess.CompletedProcess:
+    """Do what `subprocess.run` does with `capture_output` and `text`."""
+    with contextlib.ExitStack() as files:
+        read, out, err = (files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3))
+        read.write(input)
+        read.seek(0)
+        process = Fork(words, cwd, env, [file.fileno() for file in (read, out, err)])
+        try:
+            status = process.wait(timeout)
+        except BaseException:
+            process.kill()
+            raise
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(list(words), status, out.read(), err.read())
+
+
+class _Popen(subprocess.Popen):
+    """Has the server fork pokeml's helper, and starts everything else as always."""
+
+    def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
+        if not (isinstance(args, list) and HELPER in args[-1]):
+            return super().__new__(cls)
+        with open(os.devnull, "r+") as nothing:
+            return Fork(args, streams=[nothing.fileno()] * 3, pass_fds=options["pass_fds"])
+
+
+def _take_place(request: dict[str, Any], files: list[int]) -> None:
+    """Make of a fork of the server what a new Python with these words would be."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 500) for fd in files]
+    os.closerange(3, 500)
+    for fd, wanted in zip(high, [0, 1, 2, *request["pass_fds"]], strict=True):
+        os.dup2(fd, wanted)
+        os.close(fd)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    places = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+    sys.path[:] = [*places, *sys.path]
+    subprocess.Popen = _Popen
+    importlib.invalidate_caches()
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
+
+
+def _run(words: list[str]) -> None:
+    """Run `-m module …` or `-u -c code`."""
+    if words[0] == "-m":
+        sys.path.insert(0, os.getcwd())
+        sys.argv = [words[1], *words[2:]]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.path.insert(0, "")
+        for stream, number in (("stdout", 1), ("stderr", 2)):
+            setattr(sys, stream, open(number, "w", buffering=1, closefd=False))
+        os.setsid()
+        sys.modules["__main__"] = main = types.ModuleType("__main__")
+        exec(words[2], vars(main))
+
+
+def _be_forked(request: dict[str, Any], files: list[int]) -> None:
+    """Do what was asked for, and end as Python does, but for taking the libraries' modules apart."""
+    status = 1
+    try:
+        _take_place(request, files)
+        _run(request["words"])
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _serve(listener: socket.socket, lives: int) -> None:
+    """Fork whenever somebody asks for it, and tell how the forks have ended, until `lives` is closed."""
+    sys.modules["debugpy"] = None  # as the helper does
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    for name in [name for name in sys.modules if name == "debugpy" or name.partition(".")[0] == "pokeml"]:
+        del sys.modules[name]  # papermill looks for engines, and finds pokeml's
+    atexit._clear()
+    gc.collect()
+    gc.freeze()
+    running: dict[int, tuple[int, socket.socket]] = {}
+    while True:
+        ready, _, _ = select.select([listener, lives, *running], [], [])
+        if lives in ready:
+            break
+        for process in set(ready) & set(running):
+            pid, asker = running.pop(process)
+            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            with contextlib.suppress(OSError), asker:
+                asker.send(str(status).encode())
+            os.close(process)
+        if listener in ready:
+            asker, _ = listener.accept()
+            data, files, _, _ = socket.recv_fds(asker, 2**20, 20)
+            if (pid := os.fork()) == 0:
+                _be_forked(json.loads(data), files)
+            for fd in files:
+                os.close(fd)
+            asker.send(str(pid).encode())
+            running[os.pidfd_open(pid)] = (pid, asker)
+    for pid, _ in running.values():
+        os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def server():
+    """Start the server, and end it afterwards; without it every process is started as always."""
+    with (
+        tempfile.TemporaryDirectory(prefix="pokeml-") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s,
+    ):
+        place = f"{folder}/server"
+        s.bind(place)
+        s.listen(20)
+        theirs, ours = os.pipe()
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        code = f"import sys; sys.path[0] = {str(Path(__file__).parent)!r}; import forked, socket; sys.path.pop(0)\n"
+        code += f"forked._serve(socket.socket(fileno={s.fileno()}), {theirs})"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdin=subprocess.DEVNULL, pass_fds=[s.fileno(), theirs]
+        )
+        os.close(theirs)
+        os.environ[SERVER] = place
+        try:
+            yield
+        finally:
+            del os.environ[SERVER]
+            os.close(ours)
+            process.wait()
