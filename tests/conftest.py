@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import forked
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "tests" / "data" / "pokemon_sample.csv"
@@ -103,18 +105,33 @@ def starts(request: pytest.FixtureRequest):
         yield
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Have one of the processes of a test run make a folder, which all of them read."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            half = folder.with_name(f"{name}-half")
+            shutil.rmtree(half, ignore_errors=True)
+            make(half)
+            half.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def planned(starts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What a plan has found out about a fresh copy, and about one with the small sample, which takes two seconds."""
-    stores = {}
-    for name in ("copy", "sample"):
-        made = Copy(tmp_path_factory.mktemp("planned") / "project")
-        if name == "sample":
-            made.use_sample()
-        done = made.pokeml("run", "--dry-run")
-        assert done.returncode == 0, done.stderr
-        stores[name] = made.root / "outputs" / ".pokeml.db"
-    return stores
+
+    def make(folder: Path) -> None:
+        for name in ("copy", "sample"):
+            made = Copy(folder / name)
+            if name == "sample":
+                made.use_sample()
+            done = made.pokeml("run", "--dry-run")
+            assert done.returncode == 0, done.stderr
+
+    folder = made_once(tmp_path_factory, "planned", make)
+    return {name: folder / name / "outputs" / ".pokeml.db" for name in ("copy", "sample")}
 
 
 @pytest.fixture
