@@ -10,6 +10,8 @@ import venv
 from collections.abc import Iterable
 from pathlib import Path
 
+from . import follow
+
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / ".bench"
 PEERS = ROOT / "bench" / "peers"
@@ -37,20 +39,35 @@ def _commit(folder: Path) -> None:
         subprocess.run([*git, *command], check=True)
 
 
+def raw_files() -> list[str]:
+    """Name the raw data that belong to the project; what a developer has put there beside them stays out."""
+    git = ["git", "-C", str(ROOT), "ls-files", str(Path(RAW).parent)]
+    return subprocess.run(git, check=True, capture_output=True, text=True).stdout.split()
+
+
 def make_project(target: Path) -> Path:
     """Copy the project, without what runs have made, and put the peers' scripts at its root."""
-    _copy(["nbs", "pokeml", "conf", RAW, "settings.ini", ".gitignore"], target)
-    for name in ("script.py", "papermill.sh", "empty_stage.py"):
+    _copy(["nbs", "pokeml", "conf", *raw_files(), "settings.ini", ".gitignore"], target)
+    for name in ("papermill.sh", "empty_stage.py"):
         shutil.copy2(PEERS / name, target)
+    write_script(target)
     _compile(target / "pokeml")
     _commit(target)
     return target
 
 
+def write_script(project: Path, stages: Iterable[str] = ()) -> None:
+    """Write the plain script of a project, which ends after the stages that are named."""
+    (project / "script.py").write_text(follow.script(follow.Work(project, stages)), "utf-8")
+
+
 def make_kedro_project(target: Path) -> Path:
-    """Copy the Kedro project, with the package, the raw table and the parameters of this one."""
+    """Make a Kedro project of the package, the raw table, the parameters, the catalog and the pipelines of this one."""
     shutil.copytree(PEERS / "kedro", target, ignore=shutil.ignore_patterns("__pycache__"))
-    _copy(["pokeml", RAW], target)
+    work = follow.Work(ROOT)
+    (target / "src" / "peer" / "pipeline_registry.py").write_text(follow.kedro_registry(work), "utf-8")
+    (target / "conf" / "base" / "catalog.yml").write_text(follow.kedro_catalog(work), "utf-8")
+    _copy(["pokeml", *raw_files()], target)
     for path in (ROOT / "conf" / "base").rglob("parameters.yml"):
         copy = target / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from pokeml.graph import load_pipelines
@@ -128,6 +129,19 @@ def test_readme_tells_the_figures_as_measured():
     assert len(told) > 4
     for title, median in told:
         assert measured[title] == median, f"{title}: bench/results.json says {measured[title]}"
+
+
+def test_the_peers_of_the_bench_do_what_the_pipelines_do():
+    from bench.follow import Work, kedro_catalog, kedro_registry, script
+
+    work = Work(ROOT)
+    text, registry, catalog = script(work), kedro_registry(work), yaml.safe_load(kedro_catalog(work))
+    compile(text, "script.py", "exec")
+    compile(registry, "pipeline_registry.py", "exec")
+    assert len(work.nodes) > 7 and all(f"name={node.name!r}" in registry for node in work.nodes)
+    for name in {name for node in work.nodes for name in (*node.datasets, *node.outputs)} & set(work.entries):
+        place = catalog[name].get("filepath") or catalog[name]["path"]
+        assert place in text, f"{name} is neither read nor written in the script"
 
 
 def test_nodes_and_machinery_need_neither_nbdev_nor_jupyterlab():
