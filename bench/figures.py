@@ -85,9 +85,12 @@ class Figure:
     goal: float | None = None  # for the median; None where it is only reported
     at_most: bool = True  # less is better
     of_memory: bool = False
+    part: str | None = None  # of the values that the command tells
 
     def measured(self, trial: Trial) -> float:
         """Take from a trial what the figure is about."""
+        if self.part:
+            return trial.told[self.part]
         return trial.peak_mb if self.of_memory else trial.seconds
 
     def value(self, trials: Mapping[str, Trial]) -> float:
@@ -110,10 +113,11 @@ class Group:
     contenders: Callable[[Place], list[Contender]]
     figures: list[Figure]
     rounds: int = 1  # for one of a group whose commands take longer
+    most: int | None = None  # rounds at most
     memory: bool = False  # sampled as well
     warm_up: bool = True
     remark: Callable[[Place], str] | None = None
-    profile: str = "pokeml"  # who is looked into if a goal is missed
+    profile: str | None = "pokeml"  # who is looked into if a goal is missed
 
 
 def full(place: Place) -> list[Contender]:
@@ -185,6 +189,24 @@ def million_rows(place: Place) -> list[Contender]:
     ]
 
 
+def predict(place: Place) -> list[Contender]:
+    """Answers in process, and the first one of the command."""
+    first = ["pokeml", "predict", "--name", "Pikachu"]
+    return [
+        Contender("one", ["python", "predict_rows.py", "one"], place.done, fresh=False, reports=True),
+        Contender("batch", ["python", "predict_rows.py", "batch"], place.done, fresh=False, reports=True),
+        Contender("pokeml", first, place.done, fresh=False),
+        Contender("skops", ["python", "load_skops.py"], place.done, fresh=False),
+    ]
+
+
+def service(place: Place) -> list[Contender]:
+    """A service under load: one worker on one core, eight clients on another."""
+    command = ["python", str(ROOT / "bench" / "service.py")]
+    return [Contender("service", command, place.done, fresh=False, reports=True)]
+
+
+SERVICE = "`pokeml serve`, 1 worker on 1 core, 8 clients"
 MILLION = "`pre_processing` and `data_engineering` on 1,000,000 rows / plain script"
 GROUPS = (
     Group(
@@ -256,5 +278,48 @@ GROUPS = (
         ],
         memory=True,
         warm_up=False,
+    ),
+    Group(
+        "predict",
+        predict,
+        [
+            Figure("one prediction", "one prediction in process, median, ms", "one", None, 1.0, part="median_ms"),
+            Figure("one prediction, p99", "one prediction in process, p99, ms", "one", part="p99_ms"),
+            Figure(
+                "batch, estimator",
+                "`predict` of 100,000 raw rows / the bare estimator on ready features",
+                *("batch", None, 1.5),
+                part="ratio",
+            ),
+            Figure(
+                "first answer, skops",
+                "`pokeml predict --name Pikachu` / importing scikit-learn and loading the file with skops",
+                *("pokeml", "skops", 1.3),
+            ),
+        ],
+    ),
+    Group(
+        "service",
+        service,
+        [
+            Figure(
+                "service, rate",
+                f"{SERVICE}: requests a second",
+                *("service", None, 300),
+                at_most=False,
+                part="rate",
+            ),
+            Figure("service, p99", f"{SERVICE}: p99, ms", "service", None, 50, part="p99_ms"),
+            Figure("service, errors", f"{SERVICE}: errors in 20,000 requests", "service", None, 0, part="errors"),
+            Figure(
+                "service, memory",
+                f"{SERVICE}: memory after 20,000 requests / before",
+                *("service", None, 1.1),
+                part="memory_growth",
+            ),
+        ],
+        most=2,
+        warm_up=False,
+        profile=None,
     ),
 )

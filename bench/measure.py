@@ -1,5 +1,6 @@
 """Run commands in turn, and measure how long each takes and how much memory its processes hold."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -26,7 +27,7 @@ class Contender:
     project: Path
     fresh: bool = True  # each trial gets a copy of the project, so that it finds nothing made before
     prefix: Path = Path(sys.prefix)  # the Python environment whose commands are found first
-    reports: bool = False  # the command takes the time itself, and prints the seconds last
+    reports: bool = False  # the command measures itself, and prints last the seconds or several values, as JSON
 
     def words(self, number: int = 0) -> list[str]:
         """Give the command of a round."""
@@ -46,11 +47,12 @@ class Contender:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a command: its time in seconds, its peak memory in MB where that was sampled, what it printed."""
+    """One run of a command: its time in seconds, its peak memory in MB where that was sampled, what it told itself."""
 
     seconds: float
     peak_mb: float | None
     printed: str = field(repr=False)
+    told: Mapping[str, float] = field(default_factory=dict)
 
 
 def environment(folder: Path, prefix: Path = Path(sys.prefix)) -> dict[str, str]:
@@ -122,7 +124,10 @@ def attempt(contender: Contender, number: int, memory: bool) -> Trial:
     """Let a contender run once, in round `number`."""
     with contender.at_work() as folder:
         trial = run(contender.words(number), folder, environment(folder, contender.prefix), memory)
-    return Trial(float(trial.printed.split()[-1]), trial.peak_mb, trial.printed) if contender.reports else trial
+    if not contender.reports:
+        return trial
+    told = json.loads(trial.printed.splitlines()[-1])
+    return replace(trial, told=told) if isinstance(told, dict) else replace(trial, seconds=told)
 
 
 def in_turn(contenders: Sequence[Contender], rounds: int, memory: bool, warm_up: bool) -> list[dict[str, Trial]]:

@@ -40,6 +40,11 @@ def kedro_versions() -> dict[str, str]:
     return json.loads(subprocess.run([python, "-c", code], capture_output=True, check=True).stdout)
 
 
+def measured(trial: Trial) -> dict[str, Any]:
+    """Give what was measured in a trial."""
+    return {"seconds": trial.seconds, "peak_mb": trial.peak_mb} | ({"told": trial.told} if trial.told else {})
+
+
 def result(figure: Figure, rounds: list[dict[str, Trial]]) -> dict[str, Any]:
     """Sum a figure up: the median over the rounds, the least and the greatest, and whether its goal is met."""
     values = [figure.value(trials) for trials in rounds]
@@ -53,15 +58,16 @@ def measure(group: Group, place: Place, rounds: int) -> tuple[dict[str, Any], li
     """Measure a group; give all that was measured, and its figures."""
     print(group.name, flush=True)
     contenders = {c.label: c for c in group.contenders(place)}
-    trials = in_turn(list(contenders.values()), rounds * group.rounds, group.memory, group.warm_up)
+    count = min(rounds * group.rounds, group.most or rounds * group.rounds)
+    trials = in_turn(list(contenders.values()), count, group.memory, group.warm_up)
     figures = [result(figure, trials) for figure in group.figures]
     if group.remark:
         figures[0]["remark"] = group.remark(place)
     about: dict[str, Any] = {
         "commands": {label: " ".join(c.words()) for label, c in contenders.items()},
-        "rounds": [{label: {"seconds": t.seconds, "peak_mb": t.peak_mb} for label, t in r.items()} for r in trials],
+        "rounds": [{label: measured(trial) for label, trial in r.items()} for r in trials],
     }
-    if any(figure["met"] is False for figure in figures):
+    if group.profile and any(figure["met"] is False for figure in figures):
         about["where_time_goes"] = {group.profile: where_time_goes(contenders[group.profile])}
     return about, figures
 
