@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint lab bench clean
+.PHONY: help setup run test lint lab bench study clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ $(VENV)/.lab: $(VENV)/.ready
 
 bench: setup ## Time pokeml beside a script, Kedro and papermill, 15 to 20 minutes (bench/README.md)
 	@$(BIN)/python -m bench.run $(ARGS)
+
+study: setup ## Score the models on ten splits of the rows, beside references, some minutes (bench/README.md)
+	@$(BIN)/python -m bench.study $(ARGS)
 
 clean: ## Remove what runs have made, and .venv
 	@git clean -fdXq data outputs
