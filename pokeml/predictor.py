@@ -8,7 +8,7 @@ __all__ = ['Finding', 'FORMAT', 'BLOCK', 'TRUSTED', 'Column', 'gather', 'take_co
            'read_cell', 'versions', 'dump_predictor', 'read_predictor', 'check_format', 'check_versions',
            'load_predictor', 'PredictorDataset']
 
-# %% ../nbs/01j_predictor.ipynb #9c855d44
+# %% ../nbs/01j_predictor.ipynb #f4e834a8
 import copy
 import csv
 import io
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-# %% ../nbs/01j_predictor.ipynb #f1aa0ae5
+# %% ../nbs/01j_predictor.ipynb #1dc1ff96
 @dataclass(frozen=True)
 class Column:
     """A raw column that a predictor reads.
@@ -65,7 +65,7 @@ class Column:
     if_missing: str = ""
     description: str = ""
 
-# %% ../nbs/01j_predictor.ipynb #79d425f3
+# %% ../nbs/01j_predictor.ipynb #49c2ca32
 def gather(rows: Sequence[Mapping[Any, Any]], names: Iterable[str]) -> dict[str, "np.ndarray"]:
     """Gather the values of mappings by column.
 
@@ -99,7 +99,7 @@ def gather(rows: Sequence[Mapping[Any, Any]], names: Iterable[str]) -> dict[str,
             gathered[name][i] = value
     return gathered
 
-# %% ../nbs/01j_predictor.ipynb #e860c247
+# %% ../nbs/01j_predictor.ipynb #9dc42533
 Finding = tuple[str, Any, str]  # a column, the positions of rows, and what is to say of it there
 
 
@@ -141,7 +141,7 @@ def is_table(rows: Any) -> bool:
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(rows, pandas.DataFrame)
 
-# %% ../nbs/01j_predictor.ipynb #43177091
+# %% ../nbs/01j_predictor.ipynb #be8662f9
 def beyond(values: Any, low: float | None, high: float | None) -> Any:
     """Say which values lie below `low` or above `high`; nan does not."""
     return (values < (float("-inf") if low is None else low)) | (values > (float("inf") if high is None else high))
@@ -192,7 +192,7 @@ def find_odd(column: Column, values: "np.ndarray") -> tuple[list[Finding], list[
     notes = [(column.name, np.array([i]), f"is {values[i]:g}; in training it was {seen}") for i in is_far.nonzero()[0]]
     return errors, notes
 
-# %% ../nbs/01j_predictor.ipynb #5bff1afe
+# %% ../nbs/01j_predictor.ipynb #0d56bea4
 class Limits:
     """The limits of columns of numbers, as arrays.
 
@@ -241,7 +241,7 @@ class Limits:
             is_odd[places] |= ~np.all(is_allowed, axis=1)
         return np.flatnonzero(is_odd)
 
-# %% ../nbs/01j_predictor.ipynb #ce2ea6f1
+# %% ../nbs/01j_predictor.ipynb #1bda0ffa
 def rank(probabilities: "np.ndarray", top: int) -> "np.ndarray":
     """Give the positions of the `top` most probable classes, shape (n_rows, top); of equals, the first comes first."""
     import numpy as np
@@ -281,9 +281,9 @@ def rows_of(findings: Iterable[Finding]) -> "np.ndarray":
 
     return np.unique(np.concatenate([[], *(rows for _, rows, _ in findings)])).astype("int64")
 
-# %% ../nbs/01j_predictor.ipynb #047d7422
+# %% ../nbs/01j_predictor.ipynb #3cbd9ae5
 FORMAT = 1  # of what a file holds
-BLOCK = 16384  # rows at a time: the features of more would not stay near the processor
+BLOCK = 4096  # rows at a time: the features of more would not stay near the processor
 
 
 class Predictor:
@@ -585,11 +585,17 @@ def versions() -> dict[str, str]:
     names = ("scikit-learn", "numpy", "pandas", "pokeml")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
-# %% ../nbs/01j_predictor.ipynb #00db1399
+# %% ../nbs/01j_predictor.ipynb #89805add
 TRUSTED = (
     "pokeml.predictor.Predictor",
-    "pokeml.pipelines.pre_processing.read_columns",
+    "pokeml.pipelines.predictor.read_rows",
     "pokeml.pipelines.data_engineering.make_features",
+    "pokeml.pipelines.models.steps.FillMissing",
+    "pokeml.pipelines.models.steps.ScaleNumbers",
+    "pokeml.pipelines.models.steps.SelectFeatures",
+    "pokeml.pipelines.models.steps.TypesFromAgainst",
+    "pokeml.pipelines.models.type_order.AllowedTypesClassifier",
+    "pokeml.pipelines.models.type_order.TypeOrderClassifier",
 )
 
 
@@ -669,7 +675,7 @@ def check_versions(predictor: Predictor, name: str) -> None:
             message = f"{name} was made with {library} {made}, and this is {now[library]}: its answers may differ."
             warnings.warn(message, stacklevel=4)
 
-# %% ../nbs/01j_predictor.ipynb #2c436917
+# %% ../nbs/01j_predictor.ipynb #47548ca2
 def load_predictor(path: "str | Path", trusted: Iterable[str] = ()) -> Predictor:
     """Load a predictor from a file. No project is needed, and no code of the file is run.
 
@@ -697,7 +703,7 @@ def load_predictor(path: "str | Path", trusted: Iterable[str] = ()) -> Predictor
         raise PokemlError(f"{path} cannot be read: {error.strerror}.") from error
     return read_predictor(data, str(path), trusted)
 
-# %% ../nbs/01j_predictor.ipynb #8b525a44
+# %% ../nbs/01j_predictor.ipynb #9c84263f
 class PredictorDataset(ModelDataset):
     """A predictor as a skops file; loading it runs no code from the file.
 
