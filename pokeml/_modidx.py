@@ -1003,6 +1003,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'pokeml/predict_command.py'),
                                         'pokeml.predict_command._more_options': ( 'predict_command.html#_more_options',
                                                                                   'pokeml/predict_command.py'),
+                                        'pokeml.predict_command._no_collection': ( 'predict_command.html#_no_collection',
+                                                                                   'pokeml/predict_command.py'),
                                         'pokeml.predict_command._output_format': ( 'predict_command.html#_output_format',
                                                                                    'pokeml/predict_command.py'),
                                         'pokeml.predict_command._plain_warnings': ( 'predict_command.html#_plain_warnings',

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['is_file_name', 'open_predictor', 'typed_values', 'Tally', 'answer_file', 'answer_rows_of', 'predict']
 
-# %% ../nbs/08e_predict_command.ipynb #19917751
+# %% ../nbs/08e_predict_command.ipynb #3915aebd
+import gc
 import os
 import signal
 import sys
@@ -241,6 +242,17 @@ def _ended_whole(output: str | None) -> Iterator[None]:
 
 
 @contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no garbage among what is imported and loaded, now or at the end: it takes a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@contextmanager
 def _plain_warnings() -> Iterator[None]:
     """Say what libraries warn of as one line, once, and not where in them."""
     told: set[str] = set()
@@ -392,7 +404,8 @@ def predict(
         _check_output(output, named, *files)
     form = _output_format(output, form)
     with _ended_whole(output), _plain_warnings():
-        predictor = open_predictor(named, env, conf_source, trusted)
+        with _no_collection():
+            predictor = open_predictor(named, env, conf_source, trusted)
         if files:
             tally = answer_file(predictor, files[0], output, form, top, keep or None, input_format, encoding)
         else:
