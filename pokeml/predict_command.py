@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['is_file_name', 'open_predictor', 'typed_values', 'Tally', 'answer_file', 'answer_rows_of', 'predict']
 
-# %% ../nbs/08e_predict_command.ipynb #3915aebd
+# %% ../nbs/08e_predict_command.ipynb #2ba4361b
 import gc
 import os
 import signal
@@ -20,9 +20,10 @@ from typing import Any
 
 import click
 
+from .answers import WRITTEN, Writer, answer_rows, kept_columns, writing_answers
 from .options import CONF_SOURCE, VALUES, options, split_names
 from .project import PokemlError, find_project, make_importable, suggest
-from .row_files import READ, WRITTEN, Writer, answer_rows, format_of, kept_columns, reading_rows, writing_answers
+from .row_files import READ, format_of, reading_rows
 
 # %% ../nbs/08e_predict_command.ipynb #c6cd7325
 def is_file_name(named: str) -> bool:
