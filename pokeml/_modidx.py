@@ -764,6 +764,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'pokeml/pipelines/data_science.py'),
                                                'pokeml.pipelines.data_science.score_folds': ( 'pipelines/data_science.html#score_folds',
                                                                                               'pokeml/pipelines/data_science.py'),
+                                               'pokeml.pipelines.data_science.score_rows': ( 'pipelines/data_science.html#score_rows',
+                                                                                             'pokeml/pipelines/data_science.py'),
                                                'pokeml.pipelines.data_science.search_grid': ( 'pipelines/data_science.html#search_grid',
                                                                                               'pokeml/pipelines/data_science.py')},
             'pokeml.pipelines.metrics': { 'pokeml.pipelines.metrics.by_type': ( 'pipelines/metrics.html#by_type',

@@ -201,8 +201,10 @@ class FillMissing(Step):
     def fit(self, X: np.ndarray, y: Any = None) -> Self:
         """Find the medians."""
         lacking = np.isnan(X)
+        some = lacking.any(axis=0)
         self.n_features_in_ = X.shape[1]
-        self.medians_ = np.nanmedian(np.where(lacking.all(axis=0), 0.0, X), axis=0)
+        self.medians_ = np.median(np.where(lacking, 0.0, X), axis=0)
+        self.medians_[some] = np.nanmedian(np.where(lacking.all(axis=0), 0.0, X)[:, some], axis=0)
         return self
 
     def transform(self, X: np.ndarray) -> np.ndarray:
