@@ -656,7 +656,7 @@ def check_format(data: bytes, name: str) -> None:
             schema = json.loads(file.read("schema.json"))
         held = f"{schema['__module__']}.{schema['__class__']}"
         found = json.loads(schema["content"]["content"]["format"]["content"]) if held == own else None
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, EOFError, OSError, RecursionError) as error:
+    except Exception as error:  # as above
         raise PokemlError(f"{name} is no predictor's file, or is damaged: {type(error).__name__}: {error}.") from error
     if held != own:
         raise PokemlError(f"{name} holds no predictor but a {held}.")

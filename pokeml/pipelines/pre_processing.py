@@ -183,7 +183,7 @@ def read_texts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         codes, texts = pd.factorize(values)
     except TypeError:  # lists cannot be told apart without writing them down
         shown = [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
-        shown = [value if np.ndim(value) == 0 and pd.isna(value) else str(value) for value in shown]
+        shown = [value if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in shown]
         codes, texts = pd.factorize(np.array(shown, dtype=object))
     texts = np.array([str(text).strip() for text in texts], dtype=object)
     if (is_blank := texts == "").any():
@@ -225,7 +225,7 @@ def read_columns(
     Returns
     -------
     columns : dict
-        Each of shape (n_rows,): texts as object, None where missing; others as float64, nan where missing or wrong.
+        Each of shape (n_rows,): texts as object, None where missing or wrong; others as float64, nan there.
     errors : list of Finding
         What does not fit its column.
     notes : list of Finding
@@ -246,10 +246,12 @@ def read_columns(
     for name in TEXTS:
         if name in raw:
             codes, texts = read_texts(raw[name])
-            if name == "abilities":
-                more = check_abilities(codes, texts, ability_names)
-                errors, notes = errors + more[0], notes + more[1]
             columns[name] = np.append(texts, [None])[codes]
+            if name == "abilities":
+                no_lists, unknown = check_abilities(codes, texts, ability_names)
+                errors, notes = errors + no_lists, notes + unknown
+                for _, rows, _ in no_lists:
+                    columns[name][rows] = None
     return columns, errors, notes
 
 
