@@ -141,6 +141,9 @@ class _Table:
 
         self.used = used
         self.widths = [min(40, max(map(cell_len, column))) for column in zip(self.heads, *cells, strict=True)]
+        if len(cells) >= 1000:  # more may follow, and the rows and an index count on
+            for i in range(self.kept + 1):
+                self.widths[i] += 2 * all(row[i].isdecimal() for row in cells)
         *others, last = used
         room = self.console.width - sum(self.widths[i] + 3 for i in others)
         for _ in range(room, min(self.widths[last], 24)):  # too little of it: the widest of the others give some
@@ -284,6 +287,8 @@ def writing_answers(
     mode: dict[str, Any] = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     mode = {"mode": "wb"} if form == "parquet" else mode
     if path is None:
+        if sys.stdout is None:  # the shell closed it: `>&-`
+            raise PokemlError("There is no standard output to write to. Name a file: --output answers.csv")
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may know less than Unicode
         made = writer(sys.stdout.buffer if form == "parquet" else sys.stdout)

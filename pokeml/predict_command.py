@@ -281,7 +281,7 @@ def _output_format(output: str | None, form: str | None) -> str:
     if output and not form and not (form := format_of(Path(output), "--format", WRITTEN)):
         raise PokemlError(f"--output: {output} has no suffix that says its format. Say it: --format csv")
     form = form or "table"
-    if form == "parquet" and not output and sys.stdout.isatty():
+    if form == "parquet" and not output and sys.stdout and sys.stdout.isatty():
         raise PokemlError("Parquet is nothing for a terminal. Name a file: --output answers.parquet")
     return form
 
