@@ -287,6 +287,7 @@ KEDRO = """
 import sys, yaml
 import pandas as pd
 from kedro.io import DataCatalog
+from PIL.Image import Image
 from pokeml.catalog import load_catalog
 
 shop = {"shop": {"con": "sqlite:///data/shop.db"}}
@@ -297,6 +298,8 @@ ours = load_catalog()
 def plain(value):
     if isinstance(value, dict):
         return {name: plain(inner() if callable(inner) else inner) for name, inner in value.items()}
+    if isinstance(value, Image):
+        return value.tobytes()
     return value.to_dict("list") if isinstance(value, pd.DataFrame) else value
 
 
