@@ -66,6 +66,6 @@ def accuracy_drops(
     scores = []
     for _ in range(repeats):
         shuffled = values.copy()
-        shuffled[:, positions] = values[np.ix_(generator.permutation(len(X)), positions)]
+        shuffled[:, positions] = values[:, positions][generator.permutation(len(X))]
         scores.append((classifier.predict(pd.DataFrame(shuffled, columns=X.columns)) == codes).mean())
     return (classifier.predict(X) == codes).mean() - np.array(scores)
