@@ -232,7 +232,9 @@ GROUPS = (
                 "memory, Kedro", "peak memory of the full run / `kedro run`", "pokeml", "kedro", 1.2, of_memory=True
             ),
         ],
+        most=3,
         memory=True,
+        warm_up=False,  # all have just run, to see that they do the same
     ),
     Group(
         "nothing",
@@ -255,6 +257,8 @@ GROUPS = (
                 "one parameter, full run", "one parameter changed (`test_data_ratio`) / full run", "pokeml", "full run"
             )
         ],
+        most=3,
+        warm_up=False,
         remark=nodes_that_ran,
     ),
     Group(
@@ -276,6 +280,7 @@ GROUPS = (
                 "memory, 1,000,000 rows, script", f"{MILLION}: peak memory", "pokeml", "script", 1.25, of_memory=True
             ),
         ],
+        most=3,
         memory=True,
         warm_up=False,
     ),
