@@ -87,6 +87,7 @@ def kedro_environment() -> Path:
     venv.create(folder, clear=True, with_pip=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, "-c", constraints, "-r", requirements], check=True)
+    subprocess.run([*pip, "--no-deps", "-e", ROOT], check=True)  # a predictor tells its version; PYTHONPATH comes first
     made.write_text(wanted)
     return folder
 
