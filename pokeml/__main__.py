@@ -9,4 +9,5 @@ __all__ = []
 from .cli import main
 
 # %% ../nbs/09a_main.ipynb #b98e31e3
-main(prog_name="pokeml")
+if __name__ == "__main__":  # and not in the workers of `pokeml serve`, which import it anew
+    main(prog_name="pokeml")

@@ -27,6 +27,7 @@ from .options import SELECTION, VALUES, Command, check_seconds, complete, option
 from .params_command import params
 from .predict_command import predict
 from .project import PokemlError, find_project
+from .serve_command import serve
 from .verify import verify
 
 if TYPE_CHECKING:
@@ -460,3 +461,4 @@ main.add_command(catalog)
 main.add_command(params)
 main.add_command(debug)
 main.add_command(predict)
+main.add_command(serve)
