@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
@@ -186,3 +187,23 @@ def processes_below(folder: Path) -> list[int]:
 def interrupt(process: subprocess.Popen) -> None:
     """Send what Ctrl-C sends: SIGINT to the whole foreground group."""
     os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.fixture(scope="session")
+def made_predictors(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """A copy of the project with the small sample, in which the predictors were made; not to be changed."""
+    project = Copy(tmp_path_factory.mktemp("served") / "project")
+    project.use_sample()
+    project.env.pop("API_SECRET_KEY", None)
+    done = project.pokeml("run", "--engine", "inline", "--to-outputs", "predictor,statistics_predictor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return project
+
+
+@pytest.fixture(scope="session")
+def server(made_predictors: Copy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The service of that project, as `pokeml serve` runs it."""
+    from serving import serve
+
+    with serve(made_predictors, tmp_path_factory.mktemp("log") / "serve.log") as running:
+        yield running

@@ -1,12 +1,16 @@
 """The wheel, installed into a fresh virtual environment, runs a project without nbdev, JupyterLab or the source."""
 
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from conftest import ROOT
@@ -31,21 +35,72 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_holds_every_module_and_its_types(wheel):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pokeml").rglob("*.py")}
     assert len(modules) > 20
-    assert modules | {"pokeml/py.typed"} <= set(zipfile.ZipFile(wheel).namelist())
+    assert modules | {"pokeml/py.typed", "pokeml/assets/predict.html"} <= set(zipfile.ZipFile(wheel).namelist())
 
 
-def test_wheel_runs_a_project_in_a_fresh_environment(wheel, sample, tmp_path):
-    venv.create(tmp_path / "venv")
-    pip = [sys.executable, "-m", "pip", "--python", str(tmp_path / "venv" / "bin" / "python")]
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory) -> Path:
+    """A new virtual environment with the wheel and what `pokeml serve` needs; the folder of its commands."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder / "venv")
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "venv" / "bin" / "python")]
     constraints = str(ROOT / ".ci" / "constraints.txt")
     # What is run compiles itself; all of it takes as long as the rest.
-    call(*pip, "install", "--quiet", "--no-compile", "-c", constraints, str(wheel), cwd=tmp_path)
+    call(*pip, "install", "--quiet", "--no-compile", "-c", constraints, f"{wheel}[serve]", cwd=folder)
+    return folder / "venv" / "bin"
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment without what leads to this project."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "POKEML_PROJECT", "VIRTUAL_ENV")}
+
+
+def test_wheel_runs_a_project_in_a_fresh_environment(fresh, sample, tmp_path, environment):
+    pip = [sys.executable, "-m", "pip", "--python", str(fresh / "python")]
     installed = call(*pip, "list", cwd=tmp_path).lower()
     assert "papermill" in installed and "nbdev" not in installed and "jupyterlab" not in installed
 
     shutil.rmtree(sample.root / "pokeml")  # the project has notebooks, configuration and data; the code is installed
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "POKEML_PROJECT", "VIRTUAL_ENV")}
-    script = str(tmp_path / "venv" / "bin" / "pokeml")
+    script = str(fresh / "pokeml")
     assert call(script, "--version", cwd=tmp_path).startswith("pokeml ")
     done = call(script, "run", "--pipeline=pre_processing,data_engineering", cwd=sample.root, environment=environment)
     assert "completed" in done and (sample.root / "data/05_model_input/X_train.parquet").exists()
+
+
+def test_dockerfile_serves_with_the_wheel_and_the_predictors_alone(
+    wheel, fresh, made_predictors, tmp_path, environment
+):
+    """There may be no Docker here, so its steps are done by hand, in an empty folder."""
+    text = made_predictors.pokeml("serve", "--dockerfile").stdout
+    lines = [line for line in re.sub(r"\\\n\s*", "", text).splitlines() if line[0] != "#"]
+    steps = [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
+    by_name = dict(steps)
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim", by_name["FROM"]) and by_name["USER"] == "10001:10001"
+
+    (srv := tmp_path / "srv").mkdir()
+    copied = [json.loads(rest) for step, rest in steps if step == "COPY"]
+    assert copied[0] == [f"dist/{wheel.name}", "/tmp/"]
+    for source, target in copied[1:]:
+        shutil.copy(made_predictors.root / source, srv / target)
+    assert sorted(p.name for p in srv.iterdir()) == ["api.yml", "predictor.skops", "statistics_predictor.skops"]
+
+    installed = {line.lower() for line in call(str(fresh / "python"), "-m", "pip", "freeze", cwd=tmp_path).splitlines()}
+    words = shlex.split(by_name["RUN"])
+    assert f"/tmp/{wheel.name}[serve]" in words
+    pins = {word.lower().replace("-", "_") for word in words if "==" in word}
+    assert len(pins) > 10 and pins <= {line.replace("-", "_") for line in installed}
+
+    command = json.loads(by_name["CMD"])
+    assert command[:6] == ["pokeml", "serve", "--host", "0.0.0.0", "--port", "8000"]
+    command = [str(fresh / "pokeml"), "serve", "--port", "0", *command[6:]]
+    with subprocess.Popen(command, cwd=srv, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        port = re.search(r"http://127.0.0.1:(\d+)", server.stdout.readline())[1]
+        health = json.loads(re.search(r"CMD (.*)", by_name["HEALTHCHECK"])[1])
+        call(str(fresh / "python"), *health[1:-1], health[-1].replace(":8000", f":{port}"), cwd=srv)
+        with urlopen(f"http://127.0.0.1:{port}/examples?name=Bulbasaur") as answer:
+            row = json.load(answer)["row"]
+        with urlopen(f"http://127.0.0.1:{port}/predict", json.dumps(row).encode()) as answer:
+            assert json.load(answer)["prediction"] == "grass"
+        server.terminate()
+        assert server.wait(60) == 0
