@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint lab bench study clean
+.PHONY: help setup run test browser lint lab bench study clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,9 +25,16 @@ setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves
 run: setup ## Run all pipelines on the real data
 	@$(BIN)/pokeml run
 
-test: setup lint ## Pass every test: lint, notebooks, pytest (ARGS=--cold starts every process anew)
+test: setup lint browser ## Pass every test: lint, notebooks, pytest (ARGS=--cold starts every process anew)
 	@echo "Notebooks" && $(BIN)/nbdev-test --n-workers 2
 	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+
+# The page of `pokeml serve` is tested in Chromium, which is installed where that can be done without asking.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing Chromium (once)" && \
+		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || \
+		echo "There is no Chromium: the tests of the page are skipped, or fail with CI=true."
 
 lint: setup ## Check style, architecture and types
 	@$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -85,7 +85,8 @@ def test_dockerfile_serves_with_the_wheel_and_the_predictors_alone(
         shutil.copy(made_predictors.root / source, srv / target)
     assert sorted(p.name for p in srv.iterdir()) == ["api.yml", "predictor.skops", "statistics_predictor.skops"]
 
-    installed = {line.lower() for line in call(str(fresh / "python"), "-m", "pip", "freeze", cwd=tmp_path).splitlines()}
+    pip = [sys.executable, "-m", "pip", "--python", str(fresh / "python")]
+    installed = {line.lower() for line in call(*pip, "freeze", cwd=tmp_path).splitlines()}
     words = shlex.split(by_name["RUN"])
     assert f"/tmp/{wheel.name}[serve]" in words
     pins = {word.lower().replace("-", "_") for word in words if "==" in word}
