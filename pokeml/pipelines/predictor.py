@@ -32,8 +32,8 @@ OPTIONAL = {
 }
 LIMITS = dict.fromkeys(STATS, (1, 255)) | {
     "base_total": (6, 1530),
-    "height_m": (0, None),
-    "weight_kg": (0, None),
+    "height_m": (0, 10_000),  # a float that no float32 holds stops some classifiers
+    "weight_kg": (0, 1_000_000),
     "percentage_male": (0, 100),
 }
 MEANING = dict.fromkeys(STATS, "base stat") | {
