@@ -16,6 +16,8 @@ from pokeml.location import LocalFolder
 from pokeml.record import Run
 from pokeml.store import Store
 
+STAGES = ["pre_processing", "data_engineering", "data_science", "metrics", "predictor"]
+
 
 def hashes(copy: Copy) -> dict[str, str]:
     return {
@@ -32,7 +34,7 @@ def record(copy: Copy) -> dict:
 def test_full_table_runs_through_all_stages(full):
     run = record(full)
     assert run["status"] == "completed"
-    assert [s["name"] for s in run["stages"]] == ["pre_processing", "data_engineering", "data_science", "metrics"]
+    assert [s["name"] for s in run["stages"]] == STAGES
     assert all(n["status"] == "ran" for s in run["stages"] for n in s["nodes"])
     clean = run["stages"][0]["nodes"][0]
     assert (clean["inputs"][0]["rows"], clean["outputs"][0]["rows"]) == (1025, 667)  # generations 1 to 6, not legendary
@@ -69,7 +71,7 @@ def test_record_names_the_bytes_that_went_in_and_came_out(full):
 
 def test_executed_notebooks_are_whole_and_without_error(full):
     executed = sorted(full.records()[-1].parent.glob("*.ipynb"))
-    assert [p.name[3:-6] for p in executed] == ["pre_processing", "data_engineering", "data_science", "metrics"]
+    assert [p.name[3:-6] for p in executed] == STAGES
     for path in executed:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
