@@ -297,6 +297,12 @@ GROUPS = (
                 part="ratio",
             ),
             Figure(
+                "batch, estimator in blocks",
+                "`predict` of 100,000 raw rows / the bare estimator, 4,096 rows at a time as `predict` asks it",
+                "batch",
+                part="ratio_in_blocks",
+            ),
+            Figure(
                 "first answer, skops",
                 "`pokeml predict --name Pikachu` / importing scikit-learn and loading the file with skops",
                 *("pokeml", "skops", 1.3),
