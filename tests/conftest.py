@@ -26,10 +26,11 @@ class Copy:
         self.root = root
         # With what Python has compiled, so that no copy has to; but not what it is just writing (name.pyc.number).
         skip = shutil.ignore_patterns("*.pyc.*", ".ipynb_checkpoints", ".*")
-        for folder in ("nbs", "pokeml", "conf", "data/01_raw"):
-            shutil.copytree(ROOT / folder, root / folder, ignore=skip)
-        shutil.rmtree(root / "conf" / "local", ignore_errors=True)  # a developer's own settings are not tested
-        shutil.copy(ROOT / "settings.ini", root)
+        if not root.exists():  # else it is one that another process made
+            for folder in ("nbs", "pokeml", "conf", "data/01_raw"):
+                shutil.copytree(ROOT / folder, root / folder, ignore=skip)
+            shutil.rmtree(root / "conf" / "local", ignore_errors=True)  # a developer's own settings are not tested
+            shutil.copy(ROOT / "settings.ini", root)
         self.env = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": ""}
         self.env.pop("POKEML_PROJECT", None)
 
@@ -155,10 +156,15 @@ def sample(copy: Copy, planned: dict[str, Path]) -> Copy:
 @pytest.fixture(scope="session")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy in which everything ran once on the full table; not to be changed."""
-    made = Copy(tmp_path_factory.mktemp("full") / "project")
-    done = made.pokeml("run")
-    assert done.returncode == 0, done.stdout + done.stderr
-    made.stdout = done.stdout
+
+    def make(folder: Path) -> None:
+        done = Copy(folder / "project").pokeml("run")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "stdout.txt").write_text(done.stdout, "utf-8")
+
+    folder = made_once(tmp_path_factory, "full", make)
+    made = Copy(folder / "project")
+    made.stdout = (folder / "stdout.txt").read_text("utf-8")
     return made
 
 
@@ -192,11 +198,15 @@ def interrupt(process: subprocess.Popen) -> None:
 @pytest.fixture(scope="session")
 def made_predictors(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy of the project with the small sample, in which the predictors were made; not to be changed."""
-    project = Copy(tmp_path_factory.mktemp("served") / "project")
-    project.use_sample()
+
+    def make(folder: Path) -> None:
+        project = Copy(folder / "project")
+        project.use_sample()
+        done = project.pokeml("run", "--engine", "inline", "--to-outputs", "predictor,statistics_predictor")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    project = Copy(made_once(tmp_path_factory, "served", make) / "project")
     project.env.pop("API_SECRET_KEY", None)
-    done = project.pokeml("run", "--engine", "inline", "--to-outputs", "predictor,statistics_predictor")
-    assert done.returncode == 0, done.stdout + done.stderr
     return project
 
 
