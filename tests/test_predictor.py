@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 
 import pokeml
+from pokeml.pipelines.pre_processing import STATS
 from pokeml.predictor import TRUSTED, Predictor, dump_predictor, load_predictor
 
 MODELS = "data/06_models"
@@ -194,13 +195,13 @@ def test_rows_as_they_come(predictor, raw):
         "numpy": {key: np.float32(value) if isinstance(value, int) else value for key, value in good.items()},
         "list": good | {"abilities": ["Static", "Lightning Rod"]},
         "spelt otherwise": good | {"abilities": "['static', 'Lightning-Rod']"},
-        "no total": {key: value for key, value in good.items() if key != "base_total"},
+        "with its total": good | {"base_total": sum(good[stat] for stat in STATS)},
         "with more": good | {"japanese_name": "Pikachuピカチュウ", "capture_rate": "190", 3: None},
     }
     for name, row in spellings.items():
         answer = predictor.predict(row)
         assert answer["ranking"] == wanted and answer["errors"] == [], name
-    assert [w["column"] for w in predictor.predict(spellings["no total"])["warnings"]] == ["base_total"]
+    assert predictor.predict(spellings["with its total"])["warnings"] == []
     assert predictor.predict(spellings["with more"])["ignored"] == ["japanese_name", "capture_rate", "3"]
 
     for change, message in {

@@ -262,20 +262,16 @@ def shown(values: np.ndarray, row: int) -> str:
 
 
 def fill_base_total(columns: dict[str, np.ndarray]) -> list[Finding]:
-    """Put the sum of the six stats where `base_total` is missing; note where, and where it is another."""
+    """Put the sum of the six stats where `base_total` is missing, which is no guess; note where it is another."""
     given, total = columns["base_total"], np.sum([columns[stat] for stat in STATS], axis=0)
     is_missing = np.isnan(given) & ~np.isnan(total)
     is_other = np.abs(given - total) > 0
-    notes: list[Finding] = []
     if is_missing.any():
         columns["base_total"] = np.where(is_missing, total, given)
-        notes.append(("base_total", np.flatnonzero(is_missing), "is missing: taken as the sum of the six stats"))
-    if is_other.any():
-        notes += [
-            ("base_total", np.array([row]), f"is {given[row]:g}, but the six stats sum to {total[row]:g}")
-            for row in np.flatnonzero(is_other)
-        ]
-    return notes
+    return [
+        ("base_total", np.array([row]), f"is {given[row]:g}, but the six stats sum to {total[row]:g}")
+        for row in np.flatnonzero(is_other)
+    ]
 
 
 def check_abilities(

@@ -102,13 +102,14 @@ def list_examples(
     Returns
     -------
     DataFrame
-        Shape (n_named, n_columns + 2). Index `name`; columns as they came, `primary_type`, and `part`: train, test or
-        none.
+        Shape (n_named, n_columns + 2). Index `name`; columns as they came (no `base_total`), `primary_type`, and
+        `part`: train, test or none.
     """
     part = pd.Series("none", pokemon.index)
     for name, rows in {"train": X_train, "test": X_test}.items():
         part[pokemon["pokedex_number"].isin(rows.index)] = name
-    names = [column.name for column in columns if column.name != "name"]
+    # base_total follows from the stats; given, it would contradict them as soon as somebody changes one.
+    names = [column.name for column in columns if column.name not in ("name", "base_total")]
     examples = pokemon[names].assign(primary_type=pokemon["type1"], part=part)
     examples = examples.set_index(pd.Index(pokemon["name"], name="name"))
     return examples[examples.index.notna() & ~examples.index.duplicated()]
