@@ -366,11 +366,13 @@ KEDRO_TYPES = {
     "tracking.MetricsDataset": "json.JSONDataset",
     "matplotlib.FigureDataset": "matplotlib.MatplotlibDataset",
     "matplotlib.MatplotlibWriter": "matplotlib.MatplotlibDataset",
+    "pokeml.predictor.PredictorDataset": "pokeml.for_kedro.PredictorDataset",
     "sklearn.ModelDataset": "pokeml.for_kedro.ModelDataset",
 }
 NOTES = {
     "matplotlib.MatplotlibDataset": "Kedro saves a figure and cannot load it",
     "pokeml.for_kedro.ModelDataset": "needs pokeml to be installed, which reads skops files",
+    "pokeml.for_kedro.PredictorDataset": "needs pokeml to be installed, which reads skops files",
 }
 
 
