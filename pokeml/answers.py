@@ -16,7 +16,6 @@ from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO
 
-from .location import whole_file
 from .project import PokemlError, suggest
 from .row_files import READ, visible
 
@@ -298,6 +297,8 @@ def writing_answers(
         return
     target = Path(path)
     is_file = target.is_file() or not target.exists()
+    from pokeml.location import whole_file
+
     with whole_file(target.resolve()) if is_file else nullcontext(target) as beside, open(beside, **mode) as file:
         made = writer(file)
         yield made
