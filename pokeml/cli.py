@@ -255,6 +255,7 @@ def _take_signals() -> Callable[[], None]:
     """Let SIGTERM end a run like Ctrl-C, and give a check that ends it where the exception got lost.
 
     A compiled library may swallow the KeyboardInterrupt that comes while it is imported; seen once, beside pyarrow.
+    So does Python where it calls back, and it prints a traceback of it.
     """
     asked: list[int] = []
     own = os.getpid()
@@ -270,7 +271,12 @@ def _take_signals() -> Callable[[], None]:
         if asked:
             raise KeyboardInterrupt
 
+    def lost(what: Any) -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            sys.__unraisablehook__(what)
+
     if threading.current_thread() is threading.main_thread():
+        sys.unraisablehook = lost
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # a shell's background job takes no Ctrl-C
                 signal.signal(number, stop)

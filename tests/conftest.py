@@ -62,10 +62,16 @@ class Copy:
         return [sys.executable, "-m", "pokeml", *arguments]
 
     def pokeml(
-        self, *arguments: str, cwd: str = ".", env: dict[str, str] | None = None, typed: str = "", timeout: float = 300
+        self,
+        *arguments: str,
+        cwd: str = ".",
+        env: dict[str, str] | None = None,
+        typed: str = "",
+        timeout: float = 300,
+        cold: bool = False,
     ) -> subprocess.CompletedProcess:
-        """Run pokeml in a folder of the copy, forked where there is a server for it; `typed` is what it reads."""
-        run = forked.run if forked.SERVER in os.environ else subprocess.run
+        """Run pokeml in a folder of the copy, forked unless it is to be `cold`; `typed` is what it reads."""
+        run = subprocess.run if cold or forked.SERVER not in os.environ else forked.run
         options = {"input": typed, "capture_output": True, "text": True, "timeout": timeout}
         return run(self.command(*arguments), cwd=self.root / cwd, env=env or self.env, **options)
 
