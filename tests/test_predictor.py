@@ -214,7 +214,7 @@ def test_rows_as_they_come(predictor, raw):
         ("hp", float("nan")): "is missing",
         ("against_fire", 3): "must be one of 0, 0.25, 0.5, 1, 2, 4, got 3",
         ("abilities", "Static"): "must be a list such as",
-        ("height_m", -1): "must be 0 or more, got -1",
+        ("height_m", -1): "must be 0 to 10000, got -1",
         ("weight_kg", "1e999"): "must be a number, got '1e999'",
     }.items():
         answer = predictor.predict(good | dict([change]))
