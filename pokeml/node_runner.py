@@ -186,6 +186,8 @@ class _Opened:
             }
             self.paths = before
             package, code = package_folder(project), (".py", ".pyc")
+            # An import asks after files that there are not, as the finder of an editable installation does.
+            paths = {p for p in paths if p.is_file()}
             read = [p for p in paths if p.is_relative_to(project.root) and not p.is_relative_to(sys.prefix)]
             found += sorted(project.show(p) for p in read if not (p.is_relative_to(package) and p.suffix in code))
 
