@@ -66,6 +66,7 @@ def make_kedro_project(target: Path) -> Path:
     shutil.copytree(PEERS / "kedro", target, ignore=shutil.ignore_patterns("__pycache__"))
     work = follow.Work(ROOT)
     (target / "src" / "peer" / "pipeline_registry.py").write_text(follow.kedro_registry(work), "utf-8")
+    (target / "conf" / "base").mkdir()
     (target / "conf" / "base" / "catalog.yml").write_text(follow.kedro_catalog(work), "utf-8")
     _copy(["pokeml", *raw_files()], target)
     for path in (ROOT / "conf" / "base").rglob("parameters.yml"):
