@@ -121,12 +121,15 @@ def the_keys(project: Project | None, env: str | None) -> list[str]:
     Raises
     ------
     PokemlError
-        If there is none, or one is no text.
+        If there is none, one is no text, or `keys` is no list.
     """
     from pokeml.config import load_credentials
 
     entry = load_credentials(project, env).values.get("api") if project else None
-    named: list[Any] = [entry.get("key"), *(entry.get("keys") or [])] if isinstance(entry, Mapping) else [entry]
+    several = (entry.get("keys") or []) if isinstance(entry, Mapping) else []
+    if not isinstance(several, list):  # each letter of a text would be a key
+        raise PokemlError("`api: keys` in the credentials is no list. Write: keys: [KEY, KEY], or key: KEY for one.")
+    named: list[Any] = [entry.get("key"), *several] if isinstance(entry, Mapping) else [entry]
     keys = [key for key in [*named, os.environ.get(KEY)] if key]
     if not keys:
         where = "`api: {key: …}` in conf/local/credentials.yml, or " if project else ""
