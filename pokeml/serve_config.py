@@ -124,7 +124,7 @@ def _with_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **({"version": str(version)} if isinstance(version, int | float) else {})}
 
 # %% ../nbs/08f_serve_config.ipynb #f0e3f3f7
-RESERVED = ("/", "/docs", "/examples", "/health", "/metrics", "/model", "/openapi.json", "/ready")
+RESERVED = ("/", "/docs", "/examples", "/favicon.ico", "/health", "/metrics", "/model", "/openapi.json", "/ready")
 _OPTION: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 
@@ -170,7 +170,7 @@ def check_service(config: Config) -> Service:
         place = config.place(f"routes.{name}.path")
         if not re.fullmatch(r"(/[\w.~-]+)+", path):
             raise PokemlError(f"{place}: routes.{name}: {path!r} is no path. Use letters, digits, - _ . ~ between /.")
-        if path in RESERVED:
+        if path in RESERVED or path.startswith("/docs/"):  # what lies there needs no key
             raise PokemlError(f"{place}: routes.{name}: the service itself answers at {path}. Choose another path.")
         if path in paths:
             raise PokemlError(f"{place}: routes.{name} has the path {path} of routes.{paths[path]}. Choose another.")
