@@ -1167,6 +1167,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'pokeml.row_files._read_json': ('row_files.html#_read_json', 'pokeml/row_files.py'),
                                   'pokeml.row_files._read_lines': ('row_files.html#_read_lines', 'pokeml/row_files.py'),
                                   'pokeml.row_files._read_parquet': ('row_files.html#_read_parquet', 'pokeml/row_files.py'),
+                                  'pokeml.row_files._without_loss': ('row_files.html#_without_loss', 'pokeml/row_files.py'),
                                   'pokeml.row_files.format_of': ('row_files.html#format_of', 'pokeml/row_files.py'),
                                   'pokeml.row_files.reading_rows': ('row_files.html#reading_rows', 'pokeml/row_files.py'),
                                   'pokeml.row_files.sniff': ('row_files.html#sniff', 'pokeml/row_files.py'),

@@ -133,6 +133,21 @@ def _as_numbers(column: "pd.Series", comma: bool) -> "pd.Series":
     return column.astype(object).where(numbers.isna() & column.notna(), numbers)
 
 
+def _without_loss(chunks: "Iterator[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
+    """Give the chunks; raise a ParserWarning if pandas would leave fields out."""
+    import warnings
+
+    import pandas as pd
+
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            chunk = next(chunks, None)
+        if chunk is None:
+            return
+        yield chunk
+
+
 def _read_csv(
     text: TextIO, shown: str, known: Mapping[str, _Known], size: int, separators: str
 ) -> "Iterator[pd.DataFrame]":
@@ -148,6 +163,7 @@ def _read_csv(
         "sep": separator,
         "header": None,
         "names": [*names, _MORE],
+        "index_col": False,  # else the first fields become an index where all rows have more than the header
         "dtype": dict.fromkeys({*names, _MORE}.difference(numbers), "str"),
         "keep_default_na": False,
         "na_values": {name: _MISSING if name != "name" else [""] for name in names if name in known},
@@ -157,7 +173,7 @@ def _read_csv(
     done = 0
     try:
         with pd.read_csv(text, **options, chunksize=size) as chunks:
-            for chunk in chunks:
+            for chunk in _without_loss(chunks):
                 more = chunk.pop(_MORE).fillna("") != ""
                 if more.any():
                     row = done + int(more.to_numpy().argmax()) + 1
@@ -166,6 +182,8 @@ def _read_csv(
                     chunk[name] = _as_numbers(chunk[name], separator == ";")
                 done += len(chunk)
                 yield chunk
+    except pd.errors.ParserWarning as error:
+        raise PokemlError(f"{shown}, row {done + 1}: it has more fields than the header, {len(header)}.") from error
     except pd.errors.ParserError as error:
         told = str(error).removeprefix("Error tokenizing data. C error: ").strip()
         if found := re.match(r"Expected (\d+) fields in line (\d+), saw (\d+)", told):
