@@ -67,7 +67,7 @@ class FileSource:
 
     def load(self) -> tuple[Any, str]:
         """Load it, and give the hash of its file."""
-        before = _hash(self.path)
+        before = _hash(self.path)  # if it is replaced meanwhile, the next look sees other bytes
         return self.read(self.path), before
 
 
@@ -100,9 +100,10 @@ class DatasetSource:
 
     def load(self) -> tuple[Any, str]:
         """Load it, and give the hash of its file."""
-        predictor = self.dataset.load()
+        self.dataset.check()
         with self.dataset.location.reading() as path:
-            return predictor, _hash(path)
+            before = _hash(path)
+        return self.dataset.load(), before
 
 # %% ../nbs/08i_serve_watch.ipynb #6e48002c
 @dataclass(frozen=True)
