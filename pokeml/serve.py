@@ -205,7 +205,7 @@ def make_app(service: Service, served: Mapping[str, Served], keys: Iterable[str]
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Any:
-        state = tuple(id(one.now) for one in served.values())
+        state = tuple(one.now.sha256 for one in served.values())
         if state not in told:
             told.clear()
             told[state] = JSON(describe(app, service, served, bool(keys)))
