@@ -377,18 +377,22 @@ class Predictor:
         import numpy as np
 
         typed, errors, notes = self.read(raw, self.settings)
-        block = np.array([typed[column.name] for column in self._numbers]).reshape(-1, n_rows)
-        for i in self._limits.odd(block):
-            column, is_missing = self._numbers[i], np.isnan(block[i])
+
+        def find_gaps(column: Column, is_missing: Any) -> list[Finding]:
             for name, rows, _ in errors:
                 if name == column.name:  # it is wrong, not missing
                     is_missing[rows] = False
+            return find_missing(column, is_missing)
+
+        block = np.array([typed[column.name] for column in self._numbers]).reshape(-1, n_rows)
+        for i in self._limits.odd(block):
+            column = self._numbers[i]
             wrong, noted = find_odd(column, block[i])
-            missing = find_missing(column, is_missing)
+            missing = find_gaps(column, np.isnan(block[i]))
             errors += wrong + missing * column.required
             notes += noted + missing * (not column.required)
         for column in self._texts:
-            missing = find_missing(column, typed[column.name] == np.array(None))
+            missing = find_gaps(column, typed[column.name] == np.array(None))
             (errors if column.required else notes).extend(missing)
         features = self.make(typed, self.settings)
         if not errors:
