@@ -194,7 +194,7 @@ def make_app(service: Service, served: Mapping[str, Served], keys: Iterable[str]
     app = FastAPI(
         title=service.title, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
     )
-    app.state.seconds = service.limits.seconds
+    app.state.seconds, app.state.asks_for_key = service.limits.seconds, service.security
     endpoints = {
         name: Endpoint(name, route, served[route.predictor], service.limits, metrics, pool)
         for name, route in service.routes.items()

@@ -9,6 +9,7 @@ __all__ = ['VARIABLE', 'KEY', 'NEEDED', 'Asked', 'check_extra', 'named_files', '
 
 # %% ../nbs/08n_serve_command.ipynb #addbd84d
 import json
+import logging
 import os
 import socket
 import sys
@@ -345,6 +346,8 @@ def serve(
     check_extra()
     opened = open_socket(host, port)
     app = make_service(asked)  # with several workers too, so that a mistake is said once, and before they start
+    if os.environ.get(KEY) and not app.state.asks_for_key:
+        logging.getLogger("pokeml.serve").warning("%s is set, but api.yml does not say `security: true`.", KEY)
     grace = app.state.seconds
     shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     at = f"http://{shown}:{opened.getsockname()[1]}"

@@ -298,11 +298,12 @@ def test_a_new_predictor_is_taken_over_without_losing_a_request(made_predictors,
 
 
 def test_several_workers_count_together_and_end_together(made_predictors, tmp_path, rows):
-    with serve(made_predictors, tmp_path / "log", "--workers", "2") as running:
+    with serve(made_predictors, tmp_path / "log", "--workers", "2", API_SECRET_KEY="unasked") as running:
         wait_until(lambda: running.log.read_text().count("Application startup complete") == 2, 60)
         for _ in range(10):
             assert running.ask("POST", "/predict", rows[0])[0] == 200
         assert 'pokeml_rows_total{route="/predict"} 10.0' in running.ask("GET", "/metrics")[1]
+        assert running.log.read_text().count("API_SECRET_KEY is set, but api.yml does not say") == 1
         assert running.stop() == 0
 
 
