@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_file(project, tmp_path, suffix, n_rows, w
         elif suffix == "jsonl":
             rows.to_json(path, orient="records", lines=True)
         else:
-            rows.to_parquet(path, row_group_size=20_000)
+            rows.to_parquet(path, row_group_size=5_000)
         call = [sys.executable, "-c", PEAK, "predict", path, "-o", str(tmp_path / "out.csv")]
         done = subprocess.run(call, cwd=project.root, env=project.env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_the_file(project, tmp_path, suffix, n_rows, w
     with open(tmp_path / "out.csv", "rb") as out:
         last = out.readlines()[-1]
     assert last.startswith(f"{4 * n_rows},{4 * n_rows - 1},apple".encode())
-    assert peaks[1] < peaks[0] + 25, peaks  # MB; the rows are 45 or 60 MB more as text alone
+    assert peaks[1] < peaks[0] + 40, peaks  # MB; the rows are 45 or 60 MB more as text alone, twice that as objects
 
 
 def test_the_real_one_in_a_project_and_without(full, tmp_path):
