@@ -112,7 +112,7 @@ def test_nothing_runs_over_and_all_text_can_be_read(page, scheme, width):
     }""")
     assert min(contrast) >= 4.5, contrast  # WCAG AA
     if width == 360:
-        page.wait_for_function("document.getElementById('bars').offsetHeight === 5 * 28")
+        until(page, "document.getElementById('bars').offsetHeight === 5 * 28")
         page.get_by_role("button", name="Show all").click()
         assert page.evaluate("document.getElementById('bars').offsetHeight") > 5 * 28
 
