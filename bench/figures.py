@@ -202,8 +202,7 @@ def predict(place: Place) -> list[Contender]:
 
 def service(place: Place) -> list[Contender]:
     """A service under load: one worker on one core, eight clients on another."""
-    command = ["python", str(ROOT / "bench" / "service.py")]
-    return [Contender("service", command, place.done, fresh=False, reports=True)]
+    return [Contender("service", ["python", "service.py"], place.done, fresh=False, reports=True)]
 
 
 SERVICE = "`pokeml serve`, 1 worker on 1 core, 8 clients"
