@@ -142,12 +142,12 @@ def create_model_input(pokemon: pd.DataFrame) -> tuple[pd.DataFrame, LabelEncode
     """
     if pokemon.empty:
         raise ValueError("pokemon_clean has no rows.")
-    unreadable = pokemon["abilities"].map(read_list, na_action="ignore").isna() & pokemon["abilities"].notna()
-    if unreadable.any():
-        name, text = pokemon.loc[unreadable, ["name", "abilities"]].iloc[0]
-        raise ValueError(f"abilities of {name} must be a list such as \"['Overgrow']\", got {text!r}.")
+    texts = pokemon["abilities"].dropna().unique()  # few, however many rows there are
+    if unreadable := [text for text in texts if read_list(text) is None]:
+        name = pokemon.loc[pokemon["abilities"] == unreadable[0], "name"].iloc[0]
+        raise ValueError(f"abilities of {name} must be a list such as \"['Overgrow']\", got {unreadable[0]!r}.")
     abilities = pokemon["abilities"].to_numpy(dtype=object)
-    ability_names = find_abilities(abilities)
+    ability_names = find_abilities(texts)
     columns = {name: pokemon[name].to_numpy("float64") for name in (*NUMBERS, *AGAINST) if name in pokemon}
     features = make_features(columns | {"abilities": abilities}, ability_names)
     label_encoder = LabelEncoder().fit(np.array(TYPES))  # plain NumPy text, which a skops file holds as it is
