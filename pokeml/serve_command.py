@@ -341,7 +341,10 @@ def serve(
         text = dockerfile_text(asked, workers)
         if not output:
             return click.echo(text, nl=False)
-        Path(output).write_text(text, "utf-8")
+        from pokeml.location import whole_file
+
+        with whole_file(Path(output).absolute()) as path:
+            path.write_text(text, "utf-8")
         return click.echo(f"{output} is written. The wheel: python -m build --wheel. The image: docker build .")
     check_extra()
     opened = open_socket(host, port)
