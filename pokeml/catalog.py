@@ -194,6 +194,12 @@ def _secrets(entry: Mapping[str, Any], about: str, given: Credentials | None) ->
     return credentials
 
 # %% ../nbs/01i_catalog.ipynb #286731fd
+def _folder_below_data(path: Any) -> str | None:
+    """Take the folder of the data that a file lies in for its layer, as Kedro's convention has it."""
+    found = re.match(r"data/([^/]+)/", path) if isinstance(path, str) else None
+    return found[1] if found else None
+
+
 def make_dataset(
     name: str,
     entry: Any,
@@ -268,7 +274,7 @@ def make_dataset(
         options={key: entry[key] for key in (*cls.keys, *more) if key in entry},
         columns=list(schema.names),
         schema=schema,
-        layer=_expect(entry, "layer", str, None, about),
+        layer=_expect(entry, "layer", str, None, about) or _folder_below_data(entry.get(cls.file_key)),
         metadata=entry.get("metadata", {}),
         trusted=_trusted(entry, cls, about),
         credentials=secrets,

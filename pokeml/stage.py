@@ -116,4 +116,5 @@ class Stage(NodeRunner):
         rows = [[name, _as_yaml(value), self.config.place(name)] for name, value in self.params.items()]
         parameters = html_table(["parameter", "value", "set in"], rows) if rows else ""
         head = f"<b>Stage {escape(self.name)}</b>, environment {escape(self.env)}"
-        return f"{head}{self.selected._repr_html_()}{parameters}"
+        layers = {name: self.catalog[name].layer for name in self.selected.datasets() if name in self.catalog}
+        return f"{head}{self.selected.to_html(layers)}{parameters}"
