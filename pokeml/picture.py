@@ -36,7 +36,7 @@ class Item:
     Attributes
     ----------
     key
-        What tells it from all others: `node:clean_data`, `dataset:pokemon_clean`, `params:generations`, `pipeline:metrics`.
+        Its own: `node:clean_data`, `dataset:pokemon_clean`, `params:generations`, `pipeline:metrics`.
     label
         What stands in it.
     kind
@@ -339,7 +339,8 @@ def svg(
     layout = lay_out(items, edges)
     groups = list(dict.fromkeys(item.group for item in items if item.group))
     colours = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)} if len(groups) > 1 else {}
-    wide, high = f"{layout.width:.0f}", f"{layout.height:.0f}"
+    wide, below = f"{layout.width:.0f}", layout.height
+    high = f"{below + (26 if colours else 0):.0f}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {wide} {high}" '
         f'width="{wide}" height="{high}" role="img" aria-label="{escape(label)}"><style>{STYLE}</style>'
@@ -360,6 +361,12 @@ def svg(
             f'<path class="edge" d="{line}"/><path class="tip" d="{tip}"/></g>'
         )
     parts.append("</g>")
+    x = 10.0
+    for group, colour in colours.items():
+        square = f'<rect x="{x:.0f}" y="{below:.0f}" width="10" height="12" rx="2" fill="{colour}"/>'
+        text = f'<text x="{x + 15:.0f}" y="{below + 10:.0f}">{escape(_cut(group))}</text>'
+        parts.append(f'<g class="legend">{square}{text}</g>')
+        x += WIDE * len(_cut(group)) + 34
     parts += [_box(item, layout.boxes[item.key], colours.get(item.group or ""), links) for item in items]
     return "\n".join([*parts, "</svg>"])
 
