@@ -144,6 +144,7 @@ class _Shelf:
             kept = self.catalog[dataset]
             about |= {"path": kept.shown, "xxh3_128": self.lineage.fingerprint(dataset)}
             about |= {"version": kept.version} if kept.version else {}
+            about |= {"layer": kept.layer} if kept.layer else {}
         return about
 
     def can_load(self, node: Node) -> bool:

@@ -56,7 +56,7 @@ class StageRun:
     nodes
         For each node its `name`, `status` (`ran`; `unchanged`: its outputs were good; `loaded`: it was not selected;
         `failed`; `skipped`: what it needs has failed), `why` it ran, `duration` in seconds, and `inputs` and `outputs`:
-        each with `name`, `type`, `path`, `xxh3_128` (the hash of the file), and for tables `rows` and `columns`.
+        each with `name`, `type`, `path`, `layer`, `xxh3_128` (the hash of the file), and a table's `rows` and `columns`.
     """
 
     name: str
@@ -96,7 +96,8 @@ class Run:
     parameters
         The resolved value of each parameter that was used.
     git
-        `commit` and whether the tree was `dirty`; empty outside a repository.
+        `commit` and whether the tree was `dirty`, then `patch`, the file beside the record with the difference, or
+        why it was `left_out`; empty outside a repository.
     versions
         Of Python, pokeml and the libraries it needs.
     started, ended
@@ -347,7 +348,9 @@ def read_runs(project: Project) -> list[Run]:
 
 
 def find_run(project: Project, run_id: str = "latest") -> Run:
-    """Find a run by its id, the beginning of one, or `latest`.
+    """Find a run by its id, the beginning of one, its label, `latest`, or `latest~1`, the one before.
+
+    Of several runs with one label it is the newest.
 
     Raises
     ------
@@ -355,11 +358,16 @@ def find_run(project: Project, run_id: str = "latest") -> Run:
         If there is none, or more than one whose id begins so.
     """
     runs = read_runs(project)
-    found = runs[:1] if run_id == "latest" else [r for r in runs if r.id.startswith(run_id)]
     if not runs:
         raise PokemlError("There are no runs yet. Begin with: pokeml run")
+    if back := re.fullmatch(r"latest(?:~(\d+))?", run_id):
+        if (number := int(back[1] or 0)) >= len(runs):
+            raise PokemlError(f"There is no run {run_id!r}: there are {len(runs)}.")
+        return runs[number]
+    found = [r for r in runs if r.label == run_id][:1] or [r for r in runs if run_id and r.id.startswith(run_id)]
     if len(found) != 1:
         if found:
             raise PokemlError(f"{len(found)} runs begin with {run_id!r}: {', '.join(r.id for r in found[:5])}.")
-        raise PokemlError(f"Unknown run {run_id!r}. {suggest(run_id, ['latest', *(r.id for r in runs)])}")
+        names = ["latest", *(r.label for r in runs if r.label), *(r.id for r in runs)]
+        raise PokemlError(f"Unknown run {run_id!r}. {suggest(run_id, names)}")
     return found[0]
