@@ -167,7 +167,7 @@ class Comparison:
         """Say it in a sentence."""
         if self.is_same:
             return "Nothing differs: code, parameters, data, versions and scores are the same."
-        kinds = {
+        kinds: dict[str, Sequence[Any]] = {
             "parameter": self.parameters,
             "input": self.inputs,
             "part of the code": list(dict.fromkeys(c.unit for c in self.code)),
@@ -204,7 +204,7 @@ def show(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.6g}"
     if isinstance(value, Mapping) and "xxh3_128" in value:
         size = f"{value['rows']:,} × {value['columns']} " if "rows" in value else ""
         return f"{size}{str(value['xxh3_128'])[:8]}"

@@ -56,7 +56,7 @@ class StageRun:
     nodes
         For each node its `name`, `status` (`ran`; `unchanged`: its outputs were good; `loaded`: it was not selected;
         `failed`; `skipped`: what it needs has failed), `why` it ran, `duration` in seconds, and `inputs` and `outputs`:
-        each with `name`, `type`, `path`, `layer`, `xxh3_128` (the hash of the file), and a table's `rows` and `columns`.
+        each with `name`, `type`, `path`, `layer`, `xxh3_128` (the file's hash), and a table's `rows` and `columns`.
     """
 
     name: str
