@@ -54,8 +54,8 @@ def test_full_table_runs_through_all_stages(full):
 def test_record_follows_its_schema_and_names_no_folder_of_the_machine(full):
     path = full.records()[-1]
     TypeAdapter(Run).validate_json(path.read_text("utf-8"), strict=True)
-    for file in path.parent.iterdir():
-        assert str(full.root) not in file.read_text("utf-8"), file.name
+    for file in path.parent.rglob("*.*"):
+        assert str(full.root).encode() not in file.read_bytes(), file.name
 
 
 def test_record_names_the_bytes_that_went_in_and_came_out(full):
