@@ -29,6 +29,7 @@ from .predict_command import predict
 from .project import PokemlError, find_project
 from .serve_command import serve
 from .verify import verify
+from .viz_command import viz, watched
 
 if TYPE_CHECKING:
     from pokeml.pipeline import Node
@@ -141,7 +142,7 @@ def summary(run: "Run", default_env: str) -> str:
         some = written[0] if len(written) == 1 else f"{len(written)} datasets, {written[0]} to {written[-1]}"
         lines.append(f"  wrote {some}")
     if run.status == "completed":
-        return "\n".join([*lines, f"  record: outputs/runs/{run.id}/"])
+        return "\n".join([*lines, f"  record: outputs/runs/{run.id}/", "  all runs: outputs/index.html"])
     for error in run.errors or filter(None, [run.error]):
         where = [error["stage"], error["node"] and f"node {error['node']}", error["cell"] and f"cell [{error['cell']}]"]
         lines += ["", f"  {', '.join(filter(None, where))}", f"  {error['kind']}: {error['message']}".rstrip(": ")]
@@ -312,6 +313,7 @@ def _take_signals() -> Callable[[], None]:
     show_default=True,
     help="A warm kernel, papermill's fresh one, or this process without notebooks.",
 )
+@click.option("--viz", "is_shown", is_flag=True, help="Show the pipelines in a browser while they run.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but an error.")
 @json_option
 def run(
@@ -326,6 +328,7 @@ def run(
     jobs: int,
     timeout: float | None,
     engine: str,
+    is_shown: bool,
     quiet: bool,
     as_json: bool,
     **chosen: Any,
@@ -358,7 +361,11 @@ def run(
     # Inline, the terminal belongs to the nodes and to the debugger.
     is_live = sys.stdout and sys.stdout.isatty() and engine != "inline"
     show = _quiet if quiet or as_json else _live if is_live else _plain
-    with show() as watch, redirect_stdout(sys.stderr if as_json else sys.stdout):  # inline, a node may print
+    with (
+        watched(project, env, is_shown),
+        show() as watch,
+        redirect_stdout(sys.stderr if as_json else sys.stdout),
+    ):  # inline, a node may print
         done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch, engine, jobs, timeout, keep_going)
     if as_json:
         _say(done.to_json().rstrip())
@@ -468,3 +475,4 @@ main.add_command(params)
 main.add_command(debug)
 main.add_command(predict)
 main.add_command(serve)
+main.add_command(viz)

@@ -17,7 +17,7 @@ from typing import Any
 
 from .project import Project, html_table
 from .record import Run, StageRun
-from .snapshot import read_code, source_of
+from .snapshot import read_code, sources
 
 # %% ../nbs/06e_compare.ipynb #43315581
 def flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
@@ -277,7 +277,7 @@ def _code_differences(project: Project, runs: Sequence[Run], notes: list[str]) -
         for unit in sorted(nodes):
             module, _, name = unit.partition(":")
             texts = [m.get(module, "") for m in (modules, other_modules)]
-            before, after = [source_of(text, [name]).get(name, "").splitlines() for text in texts]
+            before, after = [sources(text).get(name, "").splitlines() for text in texts]
             file = f"{module.replace('.', '/')}.py:{name}"
             lines = list(difflib.unified_diff(before, after, file, file, lineterm=""))
             if lines:

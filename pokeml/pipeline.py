@@ -495,7 +495,8 @@ def picture_items(
         key = f"pipeline:{n.pipeline}" if is_folded else f"node:{n.name}"
         label = n.pipeline if is_folded else n.name
         items.setdefault(key, Item(key, label, "pipeline" if is_folded else "node", n.pipeline or None))
-        edges |= {(at, key): None for name in n.inputs if (at := add(name))}
+        own = {name for name in n.inputs if is_folded and maker.get(base_name(name)) == n.pipeline}
+        edges |= {(at, key): None for name in n.inputs if name not in own and (at := add(name))}
         edges |= {(key, at): None for name in n.outputs if (at := add(name))}
     used = {key for pair in edges for key in pair} | {key for key in items if key.startswith(("node:", "pipeline:"))}
     return [item for key, item in items.items() if key in used], list(edges)
