@@ -215,8 +215,8 @@ def index_html(rows: list[dict[str, Any]], name: str) -> str:
 <h1>Runs of {escape(name)}</h1>
 {_last(rows[0]) + _cards(rows, columns) if rows else none}
 <section class="card"><h2>All runs</h2>
-<div class="tools"><label>Filter <input type="search" id="filter" autocomplete="off"></label>
-<label>Status <select id="status"><option value="">all</option>{states}</select></label>
+<div class="tools"><label for="filter">Filter</label> <input type="search" id="filter" autocomplete="off">
+<label for="status">Status</label> <select id="status"><option value="">all</option>{states}</select>
 <span id="count" role="status">{len(rows)} runs</span></div>
 <div id="compare" hidden><span></span> <code></code> <button type="button">Copy</button><div class="scroll"></div></div>
 <div class="scroll" tabindex="0" role="region" aria-label="All runs"><table id="runs">

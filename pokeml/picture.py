@@ -341,9 +341,10 @@ def svg(
     colours = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(groups)} if len(groups) > 1 else {}
     wide, below = f"{layout.width:.0f}", layout.height
     high = f"{below + (26 if colours else 0):.0f}"
+    role = "group" if links and any(item.href for item in items) else "img"  # an image has nothing to be chosen in it
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {wide} {high}" '
-        f'width="{wide}" height="{high}" role="img" aria-label="{escape(label)}"><style>{STYLE}</style>'
+        f'width="{wide}" height="{high}" role="{role}" aria-label="{escape(label)}"><style>{STYLE}</style>'
     ]
     if standalone:
         parts.append(f'<rect width="{wide}" height="{high}" fill="#fff"/>')

@@ -116,7 +116,7 @@ def viz_html(
 
     def select(name: str, values: Iterable[str]) -> str:
         options = "".join(f"<option>{escape(value)}</option>" for value in values)
-        return f'<label>{name} <select id="{name}"><option value="">all</option>{options}</select></label>'
+        return f'<label for="{name}">{name}</label><select id="{name}"><option value="">all</option>{options}</select>'
 
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in facts["notes"])
     scores = facts["run"]["scores"].values() if facts["run"] else ()
@@ -126,7 +126,7 @@ def viz_html(
 <div class="tools"><button type="button" id="overview" aria-pressed="false">overview</button>
 <button type="button" id="theme" aria-label="Light or dark">◐</button></div></header>
 <main class="closed"><nav id="list" aria-label="Nodes, datasets, parameters"><div id="filters">
-<label>search <input type="search" id="search" placeholder="/" autocomplete="off"></label>
+<label for="search">search</label><input type="search" id="search" placeholder="/" autocomplete="off">
 {select("pipeline", names)}{select("tag", tags)}{select("kind", ["node", "dataset", "parameter"])}
 <span id="count" role="status"></span></div>{_list(pipelines, facts)}</nav>
 <section id="view" aria-label="Picture"><div id="full">{full}</div><div id="folded" hidden>{folded}</div>

@@ -174,6 +174,15 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return made
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, for all tests of a worker."""
+    from browser import started
+
+    with started() as chromium:
+        yield chromium
+
+
 def wait_for(condition, seconds: float = 60):
     """Wait until `condition()` is true and return what it gave."""
     end = time.monotonic() + seconds
