@@ -53,7 +53,7 @@ def safe_html(html: str) -> str:
     attributes = {tag: set(names) for tag, names in nh3.ALLOWED_ATTRIBUTES.items()}
     attributes["*"] = {"class", "style", "title", "lang", "dir", "scope", "colspan", "rowspan"}
     attributes["img"] = {"src", "alt", "width", "height"}
-    return nh3.clean(
+    clean = nh3.clean(
         html,
         tags=nh3.ALLOWED_TAGS - _DROPPED | _MORE_TAGS,
         clean_content_tags=_DROPPED,
@@ -62,6 +62,7 @@ def safe_html(html: str) -> str:
         url_schemes={"http", "https", "mailto", "data"},
         filter_style_properties=_STYLES,
     )
+    return re.sub(r"<img(?![^>]* alt=)", '<img alt=""', clean)
 
 # %% ../nbs/06f_notebook_page.ipynb #59cc718d
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
