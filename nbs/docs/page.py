@@ -79,8 +79,8 @@ def bakery(*, git: bool = False) -> Path:
     return folder
 
 
-def example() -> Path:
-    """Go to a copy of the example, this repository's own project, in which nothing ran yet."""
+def example(*, sample: bool = False) -> Path:
+    """Go to a copy of the example, this repository's own project, in which nothing ran yet; or with a small table."""
     folder = work_in("pokeml")
     os.environ["PYTHONPATH"] = str(folder)  # its own package, not the one that is installed
     skip = shutil.ignore_patterns(".*", "docs", "*.pyc.*")
@@ -88,6 +88,8 @@ def example() -> Path:
         shutil.copytree(ROOT / part, folder / part, ignore=skip)
     shutil.rmtree(folder / "conf" / "local", ignore_errors=True)
     shutil.copy(ROOT / "settings.ini", folder)
+    if sample:
+        shutil.copy(ROOT / "tests" / "data" / "pokemon_sample.csv", folder / "data" / "01_raw" / "pokemon.csv")
     return folder
 
 
