@@ -7,6 +7,7 @@ __all__ = ['LONGEST', 'IMAGES', 'flat', 'scores', 'better', 'datasets', 'causes'
            'CodeDifference', 'Comparison', 'letter', 'sections', 'compare', 'summary', 'text_lines', 'figures']
 
 # %% ../nbs/06e_compare.ipynb #a470d1c1
+import contextlib
 import difflib
 import functools
 import io
@@ -76,9 +77,9 @@ def datasets(run: Run) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for node in (n for stage in run.stages for n in stage.nodes):
         for about in node.get("inputs") or []:
-            found.setdefault(about["name"], {"made": None, **about})
+            found[about["name"]] = {"made": None, **about, **found.get(about["name"], {})}
         for about in node.get("outputs") or []:
-            found[about["name"]] = about | {"made": node["name"]}
+            found[about["name"]] = {**found.get(about["name"], {}), **about, "made": node["name"]}
     return found
 
 
@@ -505,6 +506,51 @@ def _seconds(runs: Sequence[Run]) -> list[Difference]:
     return [d for d in rows if max(d.values) >= 2 * min(d.values) and max(d.values) - min(d.values) >= 1]
 
 
+def _earlier(project: Project, run: Run, most: int = 50) -> Iterator[Run]:
+    """Read the runs before a run, the newest first."""
+    paths = sorted((project.outputs / "runs").glob("*/run.json"), reverse=True)
+    for path in [path for path in paths if path.parent.name < run.id][:most]:
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            yield Run.from_json(path.read_text("utf-8"))
+
+
+def _data(project: Project, run: Run) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """Give the datasets of a run, and the nodes of which not even earlier runs tell them.
+
+    A node that was found unchanged may not have been asked what it reads: that is in the run in which it ran.
+    """
+    found = datasets(run)
+    unknown = {
+        n["name"]
+        for s in run.stages
+        for n in s.nodes
+        if n["status"] == "unchanged"
+        and not (n.get("inputs") and all("xxh3_128" in d for d in n.get("outputs") or [] if "path" in d))
+    }
+    for before in _earlier(project, run) if unknown else ():
+        for node in [n for s in before.stages for n in s.nodes if n["name"] in unknown]:
+            if node["status"] not in ("ran", "unchanged"):
+                continue
+            for about in node.get("inputs") or []:
+                found.setdefault(about["name"], {"made": None, **about})
+            for about in node.get("outputs") or []:
+                if "xxh3_128" not in found.get(about["name"], {}):
+                    found[about["name"]] = about | {"made": node["name"]}
+            unknown -= {node["name"]} if node["status"] == "ran" else set()
+        if not unknown:
+            break
+    return found, unknown
+
+
+def _touched(runs: Sequence[Run]) -> dict[str, set[str]]:
+    """Name the nodes that read or make each dataset."""
+    found: dict[str, set[str]] = {}
+    for node in (n for run in runs for s in run.stages for n in s.nodes):
+        for about in [*(node.get("inputs") or []), *(node.get("outputs") or [])]:
+            found.setdefault(about["name"], set()).add(node["name"])
+    return found
+
+
 def compare(project: Project, runs: Sequence[Run]) -> Comparison:
     """Say what differs between runs.
 
@@ -556,10 +602,13 @@ def compare(project: Project, runs: Sequence[Run]) -> Comparison:
     found.scores.sort(key=lambda d: (d.name.count("."), not better(d.name)))
     for score in found.scores:
         score.better = better(score.name)
-    data = [datasets(run) for run in runs]
+    data, unknown = zip(*(_data(project, run) for run in runs), strict=True)
     is_made = {name for one in data for name, facts in one.items() if facts["made"]}
     hashed = [{name: facts for name, facts in one.items() if "xxh3_128" in facts} for one in data]
+    touched = _touched(runs)
     made = differ("dataset", hashed)
+    untold = [d for d in made if d.missing and all(touched.get(d.name, set()) & unknown[i] for i in d.missing)]
+    made = [d for d in made if d not in untold]
     found.inputs = [d for d in made if d.name not in is_made]
     found.outputs = [d for d in made if d.name in is_made]
     found.versions = _differences([run.versions for run in runs])
@@ -567,6 +616,9 @@ def compare(project: Project, runs: Sequence[Run]) -> Comparison:
     found.seconds = _seconds(runs)
     found.commits = _commits(project, runs)
     found.notes = lacks.notes()
+    if untold:
+        names = ", ".join(d.name for d in untold)
+        found.notes.append(f"Not all runs say what {names} held, so that is not compared.")
     found.code = _code_differences(project, runs, found.notes)
     return found
 

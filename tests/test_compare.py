@@ -153,6 +153,17 @@ def test_three_runs_are_a_table_with_the_best_marked(between):
     assert json.loads(json.dumps(found.to_dict()))["scores"][0]["values"] == [2, 1, 2]
 
 
+def test_the_command_says_the_same(made, between):
+    call = [sys.executable, "-m", "pokeml", "runs", "diff"]
+
+    def diff(*arguments: str) -> str:
+        return subprocess.run([*call, *arguments], cwd=made[0].root, capture_output=True, text=True, check=True).stdout
+
+    assert json.loads(diff("latest~1", "latest", "--json")) == between("data", "failed").to_dict()
+    text = diff(made[1]["nothing"].id, made[1]["parameter"].id)
+    assert "What differs: parameter least (the same: data, code); a 2 → 1 (worse)." in text
+
+
 def test_nothing_heavy_is_imported(made):
     project, _ = made
     code = (
