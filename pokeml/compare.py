@@ -718,7 +718,7 @@ def _in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int)
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="", show_header=any(heads))
     names = max((len(row[0]) for row in rows), default=0)
     for i, head in enumerate(heads):  # rather values go over two lines than names
         table.add_column(Text(head), overflow="fold", no_wrap=i == 0 and names <= width // 2)
@@ -748,6 +748,9 @@ def text_lines(found: Comparison, width: int | None = None) -> list[str]:
         lines.append("  ".join(filter(None, [letter(i), run["id"], run["status"], took, named])))
     lines += ["", *textwrap.wrap(found.verdict(), width)]
     for title, heads, rows, left in _tables(found):
+        if len(found.runs) == 2:  # as a way from one to the other
+            rows = rows if title == "Nodes" else [[name, f"{a} → {b}", *more] for name, a, b, *more in rows]
+            heads = [""] * len(rows[0])
         lines += ["", title, *(f"  {line}" for line in _in_columns(heads, rows, width - 2))]
         lines += [f"  … and {left} more"] if left else []
     if found.commits:
