@@ -123,11 +123,14 @@ def complete_runs(context: Any, parameter: Any, incomplete: str) -> list[Complet
 
 
 def _run_id(default: str | None = None, required: bool = False) -> Callable:
-    return click.argument("run_id", default=default, required=required, metavar="RUN", shell_complete=complete_runs)
+    shown = "RUN" if required else "[RUN]"
+    return click.argument("run_id", default=default, required=required, metavar=shown, shell_complete=complete_runs)
 
 
 def _run_ids(required: bool) -> Callable:
-    return click.argument("run_ids", nargs=-1, required=required, metavar="RUN…", shell_complete=complete_runs)
+    return click.argument(
+        "run_ids", nargs=-1, required=required, metavar="RUN…" if required else "[RUN]…", shell_complete=complete_runs
+    )
 
 
 _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -178,7 +181,7 @@ def list_runs(as_json: bool) -> None:
 @_run_id(default="latest")
 @json_option
 def show(run_id: str, as_json: bool) -> None:
-    """Show a run: how it ended, each stage and node, parameters and scores."""
+    """Show a run: each stage and node, parameters, scores."""
     from pokeml.record import find_run
     from pokeml.stage import node_line
 
@@ -207,7 +210,7 @@ def show(run_id: str, as_json: bool) -> None:
 @runs.command("open")
 @_run_id()
 def open_page(run_id: str | None) -> None:
-    """Open the page of a run in a browser, by default that of all runs, and print where it is."""
+    """Open the page of a run, or of all, and print where it is."""
     import webbrowser
 
     from pokeml.gallery import page_of
@@ -222,7 +225,11 @@ def open_page(run_id: str | None) -> None:
 @click.option("--html", "as_page", is_flag=True, help="Write a page, with the figures side by side; print where it is.")
 @json_option
 def diff(run_ids: tuple[str, ...], as_page: bool, as_json: bool) -> None:
-    """Show what differs between runs, and only that; by default the latest and the one before."""
+    """Show what differs between runs, and only that.
+
+    By default the latest and the one before; of one, it and the latest. Of three or more, code is compared with the
+    first.
+    """
     from pokeml.compare import compare, text_lines
     from pokeml.record import find_run
 
@@ -271,7 +278,10 @@ def rerun(run_id: str, as_json: bool) -> None:
 @click.argument("text", required=False)
 @click.option("--remove", is_flag=True, help="Take the label away.")
 def label(run_id: str, text: str | None, remove: bool) -> None:
-    """Give a run a label, by which it is found and which keeps it from being pruned."""
+    """Give a run a label.
+
+    By it the run is found, and pruning leaves it. Of several runs with one label the newest is found.
+    """
     from pokeml.housekeeping import label_run
 
     if remove == (text is not None):
@@ -284,9 +294,9 @@ def label(run_id: str, text: str | None, remove: bool) -> None:
 @_run_ids(required=True)
 @_yes
 def delete(run_ids: tuple[str, ...], yes: bool) -> None:
-    """Delete runs with their executed notebooks and pages; what they made in data/ stays.
+    """Delete runs; what they made in data/ stays.
 
-    The last run that went well stays, and one whose notebooks another run shows.
+    Their records, executed notebooks and pages go. The last run that went well stays, and one whose notebooks another run shows.
     """
     from pokeml.housekeeping import check_removal, remove_runs
     from pokeml.record import find_run, read_runs
@@ -312,7 +322,10 @@ def delete(run_ids: tuple[str, ...], yes: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would stay and why; delete nothing.")
 @_yes
 def prune(keep: int, keep_best: str | None, direction: str | None, dry_run: bool, yes: bool) -> None:
-    """Delete runs but the newest, the best, those with a label, the last that went well, and what these show."""
+    """Delete all runs but the newest, and the best.
+
+    Those with a label stay as well, the last one that went well, and those whose executed notebooks another one shows.
+    """
     from pokeml.housekeeping import keep_what, remove_runs
     from pokeml.record import read_runs
 
@@ -330,7 +343,7 @@ def prune(keep: int, keep_best: str | None, direction: str | None, dry_run: bool
 @runs.command()
 @click.option("--trust", is_flag=True, help="Leave the HTML of outputs as it is: scripts in it run.")
 def html(trust: bool) -> None:
-    """Write the pages of all runs anew, and print where they begin."""
+    """Write the pages of all runs anew."""
     from pokeml.gallery import write_all
 
     click.echo(write_all(find_project(), trust))

@@ -140,6 +140,17 @@ def test_an_input_that_is_gone_or_another_one(toy):
     rerun(toy, "tracked", 0)
 
 
+def test_a_version_of_an_input(toy):
+    toy.replace("conf/base/catalog.yml", "made/counts.json}", "counts/counts.json, versioned: true}")
+    git(toy, "commit", "-qam", "second")
+    old = toy.run("-n", "count", "--engine", "inline")
+    toy.run("-n", "report", "--engine", "inline", "--label", "of the old")
+    toy.run("-n", "count", "--engine", "inline", "--params", "options.kinds.b=q")
+    assert "✓ report" in rerun(toy, "of the old", 0)
+    shutil.rmtree(toy.root / "data/counts/counts.json" / old["id"])
+    assert f"counts: data/counts/counts.json, version {old['id']}, is gone" in rerun(toy, "of the old", 2)
+
+
 def test_code_that_cannot_be_had(toy):
     path = toy.records()[0]
     record = json.loads(path.read_text("utf-8"))
