@@ -296,7 +296,8 @@ def label(run_id: str, text: str | None, remove: bool) -> None:
 def delete(run_ids: tuple[str, ...], yes: bool) -> None:
     """Delete runs; what they made in data/ stays.
 
-    Their records, executed notebooks and pages go. The last run that went well stays, and one whose notebooks another run shows.
+    Their records, executed notebooks and pages go. The last run that went well stays, and one whose notebooks another
+    run shows.
     """
     from pokeml.housekeeping import check_removal, remove_runs
     from pokeml.record import find_run, read_runs
