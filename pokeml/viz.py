@@ -218,7 +218,11 @@ def _newest(project: Project) -> Run | None:
 def state_of(run: Run | None) -> dict[str, Any]:
     """Tell how a run stands: a title, and for each item what `run_facts` tells."""
     about = {"id": run.id, "label": run.label, "status": run.status} if run else None
-    return {"title": _title(about), "items": run_facts(run)}
+    title = _title(about)
+    for stage in run.stages if run and run.status == "running" else []:
+        if stage.status == "running":
+            title += f", {stage.name} cell {stage.cell} of {stage.cells}"
+    return {"title": title, "items": run_facts(run)}
 
 
 class Watcher:

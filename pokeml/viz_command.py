@@ -6,6 +6,7 @@
 __all__ = ['open_page', 'watched', 'viz']
 
 # %% ../nbs/08t_viz_command.ipynb #13992570
+import os
 import sys
 import webbrowser
 from collections.abc import Iterator
@@ -19,10 +20,17 @@ from .project import PokemlError, Project, find_project, suggest
 
 # %% ../nbs/08t_viz_command.ipynb #2fb3ae32
 def open_page(url: str) -> None:
-    """Open a page in the user's browser; where there is none, the address has been printed."""
+    """Open a page in the user's browser; where there is none, the address has been printed.
+
+    Without a screen Python would take a browser of the terminal, and the terminal from the command.
+    """
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    has_screen = sys.platform in ("darwin", "win32") or any(map(os.environ.get, screens))
     try:
-        webbrowser.open(url)
+        is_open = has_screen and webbrowser.open(url)
     except webbrowser.Error:
+        is_open = False
+    if not is_open:
         click.echo("There is no browser here; open the address above.", err=True)
 
 
@@ -54,9 +62,12 @@ def watched(project: Project, env: str | None, is_asked: bool) -> Iterator[None]
     finally:
         watcher.stop()
         path = project.outputs / "viz.html"
-        with whole_file(path) as beside:
-            beside.write_bytes(render(project, "html", path, env, run=find_run(project)))
-        click.echo(f"The picture of this run: {project.show(path)}", err=True)
+        try:
+            with whole_file(path) as beside:
+                beside.write_bytes(render(project, "html", path, env, run=find_run(project)))
+            click.echo(f"The picture of this run: {project.show(path)}", err=True)
+        except PokemlError as error:  # what ended the run is to be told, not this
+            click.echo(f"The picture of this run was not written: {error}", err=True)
 
 
 def _watch(project: Project, env: str | None, names: list[str], parameters: bool, port: int, is_opened: bool) -> None:
@@ -121,7 +132,7 @@ def viz(
     newest run, or of --run.
     """
     from pokeml.location import whole_file
-    from pokeml.record import find_run, read_runs
+    from pokeml.record import find_run
     from pokeml.viz import ENDINGS, FORMATS, render
 
     project = find_project()
@@ -134,7 +145,7 @@ def viz(
         form = {end: name for name, end in ENDINGS.items()}.get(ending, ending)
     if form not in FORMATS:
         raise PokemlError(f"Unknown format {form!r}. {suggest(form, FORMATS)}")
-    is_none = run_id == "none" or run_id == "latest" and not read_runs(project)
+    is_none = run_id == "none" or run_id == "latest" and not any((project.outputs / "runs").glob("*/run.json"))
     run = None if is_none else find_run(project, run_id)
     path = output or project.outputs / f"viz.{ENDINGS.get(form, form)}"
     made = render(project, form, path.resolve(), env, names, run, parameters, fold, preview)

@@ -86,7 +86,8 @@ def stale_nodes(project: Project, env: str | None = None) -> tuple[dict[str, lis
 
 
 def run_facts(run: Run | None) -> dict[str, dict[str, Any]]:
-    """Tell of each node of a run its `state`, `time` in seconds and `why` it ran, of each dataset `rows` and `columns`.
+    """Tell of each node of a run its `state`, `time` in seconds and `why` it ran, of each dataset `rows`, `columns`
+    and the run that has `written` it, if it is this one.
 
     Returns
     -------
@@ -98,9 +99,12 @@ def run_facts(run: Run | None) -> dict[str, dict[str, Any]]:
         for node in stage.nodes:
             about = {"state": node["status"], "why": node.get("why") or [], "time": node.get("duration")}
             told[f"node:{node['name']}"] = about
-            for data in [*(node.get("inputs") or []), *(node.get("outputs") or [])]:
-                size = {key: data[key] for key in ("rows", "columns") if key in data}
-                told[f"dataset:{base_name(data['name'])}"] = size
+            for part in ("inputs", "outputs"):
+                for data in node.get(part) or []:
+                    known = told.setdefault(f"dataset:{base_name(data['name'])}", {})
+                    known |= {key: data[key] for key in ("rows", "columns") if key in data}
+                    if part == "outputs" and node["status"] == "ran":
+                        known["written"] = run.id if run else None
         if stage.status == "running" and stage.node:
             told[f"node:{stage.node}"] = {"state": "running", "why": [], "time": None}
     return told
@@ -142,7 +146,7 @@ def collect(
     config = load_config(project, "parameters", env, read=store.read_yaml)
     code, told = _Code(project), run_facts(run)
     links = cell_links(project, run) if run else {}
-    stale, hindered = stale_nodes(project, env)
+    stale, hindered = stale_nodes(project, env) if run else ({}, "")  # without a run nothing has a state
     items: dict[str, dict[str, Any]] = {}
     values: dict[str, Any] = {}
     for name, part in chosen.items():

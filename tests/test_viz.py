@@ -112,6 +112,35 @@ def test_all_is_reached_by_the_keyboard(url, browser):
         )
 
 
+def test_a_link_leads_to_an_item(url, browser):
+    for odd in ("#constructor", "#%", "#node%3Anone"):
+        with opened(browser, url + odd, inside=url) as page:
+            ready(page)
+            assert not page.locator("#panel").is_visible()
+            page.evaluate("location.hash = 'dataset%3Apokemon_database'")
+            page.wait_for_selector("#panel h2")
+            assert page.inner_text("#panel h2") == "pokemon_database"
+    with opened(browser, url, PHONE, inside=url) as page:
+        ready(page)
+        page.evaluate("location.hash = 'node%3Aclean_data'")
+        page.wait_for_selector("#panel h2")
+        assert page.locator("#full [data-key='node:clean_data'] .box").bounding_box()["height"] > 20  # can be read
+
+
+def test_paper_is_white_and_shows_the_whole(url, browser):
+    with opened(browser, url, color_scheme="dark") as page:
+        ready(page)
+        page.get_by_label("Light or dark").click()
+        page.get_by_label("Light or dark").click()
+        whole = box(page)
+        page.get_by_label("Zoom in").click()
+        close = box(page)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert box(page) == whole and page.get_attribute("html", "data-theme") == "light"
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert box(page) == close and page.get_attribute("html", "data-theme") == "dark"
+
+
 def test_it_serves_everybody(url, browser):
     for size, scheme in ((DESK, "dark"), (PHONE, "light")):
         with opened(browser, f"{url}#node%3Afit_best_model", size, url, color_scheme=scheme) as page:

@@ -60,8 +60,10 @@
     if (!places.length) return;
     const x = Math.min(...places.map(p => p.x)), y = Math.min(...places.map(p => p.y));
     const w = Math.max(...places.map(p => p.x + p.w)) - x, h = Math.max(...places.map(p => p.y + p.h)) - y;
-    const box = shown.get(current), inside = x >= box.x && y >= box.y && x + w <= box.x + box.w && y + h <= box.y + box.h;
-    if (!inside || room < 500) show({ x: x - room / 2, y: y - room / 3, w: w + room, h: h + room / 1.5 });
+    const size = view.getBoundingClientRect();
+    const box = shown.get(current), small = Math.min(size.width / box.w, size.height / box.h) < .45, inside = x >= box.x && y >= box.y && x + w <= box.x + box.w && y + h <= box.y + box.h;
+    if (small && keys.length === 1) show({ x: x + w / 2 - size.width * .6, y: y - size.height * .5, w: size.width * 1.2, h: size.height * 1.2 });
+    else if (!inside || room < 500) show({ x: x - room / 2, y: y - room / 3, w: w + room, h: h + room / 1.5 });
   }
   view.addEventListener("wheel", event => { event.preventDefault(); zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, event); }, { passive: false });
   const fingers = new Map();
@@ -156,6 +158,7 @@
     }
     all("[data-fold]").forEach(button => {
       button.textContent = folded.has(button.dataset.fold) ? "unfold" : "fold";
+      button.setAttribute("aria-label", `${button.textContent} ${button.dataset.fold}`);
       button.setAttribute("aria-expanded", !folded.has(button.dataset.fold));
     });
     light();
@@ -201,7 +204,7 @@
       centre(about[key].nodes.map(node => `node:${node}`), 200);
       return;
     }
-    chosen = key in about ? key : null;
+    chosen = key && Object.hasOwn(about, key) ? key : null;
     const fold = about[chosen]?.pipeline;
     if (fold && folded.delete(fold)) draw();
     if (chosen && !item(chosen) && pictures.full && items.get(pictures.full).has(chosen)) use("full");
@@ -240,7 +243,9 @@
     if (made.children.length) panel.append(made);
   }
   const status = state => state ? element("span", `${SIGNS[state] ?? ""} ${state}`, { class: `status ${state}` }) : null;
-  const link = (text, href) => element("a", text, { href });
+  const link = (text, href) => href ? element("a", text, { href }) : element("span", text);
+  // A file of the project; the server of a live page gives none, and what lies elsewhere has no way from here.
+  const way = path => facts.live || /^(\/|\w+:)/.test(path) ? null : facts.root + path.split("/").map(encodeURIComponent).join("/");
 
   function details() {
     panel.replaceChildren();
@@ -252,8 +257,8 @@
     panel.append(close, element("h2", it.name));
     const shape = it.rows === undefined ? "" : `${it.rows.toLocaleString("en")} × ${it.columns}`;
     if (it.kind === "node") {
-      const cell = it.cell ? link("its cell in the executed notebook", it.cell) : null;
-      const source = it.place?.notebook ? link(`${it.place.notebook}, cell ${it.place.cell}`, `${facts.root}${it.place.notebook}`) : it.function;
+      const cell = it.cell && !facts.live ? link("its cell in the executed notebook", it.cell) : null;
+      const source = it.place?.notebook ? link(`${it.place.notebook}, cell ${it.place.cell}`, way(it.place.notebook)) : it.function;
       pairs([["node of", it.pipeline], ["status", status(it.state)], ["time", it.time && it.state !== "unchanged" ? `${it.time.toFixed(2)} s` : ""],
         ["tags", it.tags.join(", ")], ["run", cell], ["source", source]]);
       if (it.stale?.length) { panel.append(element("h3", "It would run now"), list_of(it.stale)); }
@@ -275,8 +280,8 @@
         panel.append(element("h3", "Source"), code);
       }
     } else if (it.kind === "dataset") {
-      pairs([["layer", it.layer], ["type", it.type], ["file", it.file && it.there ? link(it.file, `${facts.root}${it.file}`) : it.file], ["there", it.there === false ? "not yet" : ""],
-        ["shape", shape], ["size", it.size ? size(it.size) : ""], ["defined in", it.defined]]);
+      pairs([["layer", it.layer], ["type", it.type], ["file", it.file && it.there ? link(it.file, way(it.file)) : it.file], ["there", it.there === false ? "not yet" : ""],
+        ["shape", shape], ["size", it.size ? size(it.size) : ""], ["written by", it.written ? `run ${it.written}` : ""], ["defined in", it.defined]]);
       names("Made by", it.written_by.map(name => `node:${name}`));
       names("Read by", it.read_by.map(name => `node:${name}`));
       if (it.all_columns || it.schema) {
@@ -429,8 +434,23 @@
     }, 500);
   }
 
-  const from = decodeURIComponent(location.hash.slice(1));
+  // Paper is white, and shows the whole.
+  let kept = null;
+  addEventListener("beforeprint", () => {
+    kept = { theme: root.dataset.theme, box: shown.get(current) };
+    root.dataset.theme = "light";
+    fit();
+  });
+  addEventListener("afterprint", () => {
+    if (kept.theme) root.dataset.theme = kept.theme; else delete root.dataset.theme;
+    show(kept.box);
+  });
+
+  function follow() {
+    try { choose(decodeURIComponent(location.hash.slice(1))); } catch { choose(null); }  // no such text in a URL
+  }
+  addEventListener("hashchange", follow);
   if (facts.begin_folded && pictures.folded) use("folded");
-  choose(from in about ? from : null);
+  follow();
   root.dataset.ready = "yes";
 })();
