@@ -6,11 +6,13 @@
 __all__ = ['KEPT', 'FORMAT', 'index_html', 'write_run', 'refresh', 'write_all', 'cell_links', 'page_of']
 
 # %% ../nbs/06h_gallery.ipynb #58320cf2
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
 from html import escape
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,8 +48,11 @@ def _facts(run: Run, previous: Run | None) -> dict[str, Any]:
     }
 
 
-def _stamp(path: Path) -> list[int]:
-    about = os.stat(path)
+def _stamp(path: str) -> list[int] | None:
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
     return [about.st_mtime_ns, about.st_size]
 
 
@@ -64,8 +69,10 @@ class _Book:
 
     def __init__(self, project: Project, kept: dict[str, Any]):
         self.project, self.runs = project, kept
-        folder = project.outputs / "runs"
-        self.ids = sorted((p.parent.name for p in folder.glob("*/run.json")), reverse=True)
+        folder = os.path.join(project.outputs, "runs")
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        self.stamps = {name: stamp for name in names if (stamp := _stamp(os.path.join(folder, name, "run.json")))}
+        self.ids = sorted(self.stamps, reverse=True)
         self.runs = {run_id: kept[run_id] for run_id in self.ids if run_id in kept}
 
     def stages(self, run_id: str) -> Mapping[str, Any]:
@@ -83,19 +90,13 @@ class _Book:
 
     def stale(self) -> list[str]:
         """Name the runs, the oldest first, of which the list does not say what their records say now."""
-        folder = self.project.outputs / "runs"
-        return [
-            run_id
-            for run_id in reversed(self.ids)
-            if self.runs.get(run_id, {}).get("stamp") != _stamp(folder / run_id / "run.json")
-        ]
+        return [i for i in reversed(self.ids) if self.runs.get(i, {}).get("stamp") != self.stamps[i]]
 
     def write(self, run: Run, trust: bool) -> None:
         """Write the pages of a run, and keep what the list says of it."""
         previous = self.previous(run.id)
         stages = write_page(self.project, run, previous, self.stages, trust)
-        stamp = _stamp(self.project.outputs / "runs" / run.id / "run.json")
-        self.runs[run.id] = {"stamp": stamp, "stages": stages, "row": _facts(run, previous)}
+        self.runs[run.id] = {"stamp": self.stamps.get(run.id), "stages": stages, "row": _facts(run, previous)}
 
     def save(self) -> None:
         rows = [self.runs[run_id]["row"] for run_id in self.ids if run_id in self.runs]
@@ -107,7 +108,7 @@ class _Book:
 # %% ../nbs/06h_gallery.ipynb #40a4abe4
 def _spark(values: list[float | None], name: str) -> str:
     """Draw how a score went, the oldest left."""
-    known = [(i, value) for i, value in enumerate(values) if value is not None]
+    known = [(i, value) for i, value in enumerate(values) if value is not None and isfinite(value)]
     if len(known) < 2:
         return ""
     low, high = min(v for _, v in known), max(v for _, v in known)
@@ -138,7 +139,7 @@ def _cards(rows: list[dict[str, Any]], columns: list[str]) -> str:
     cards = []
     for name in columns:
         values = [row["scores"].get(name) for row in reversed(done)]
-        known = [v for v in values if v is not None]
+        known = [v for v in values if v is not None and isfinite(v)]
         if not known:
             continue
         change, direction = known[-1] - known[-2] if len(known) > 1 else 0, better(name)
@@ -203,6 +204,7 @@ def index_html(rows: list[dict[str, Any]], name: str) -> str:
     best: dict[str, float] = {}
     for column in columns:
         known = [r["scores"][column] for r in rows if r["status"] == "completed" and column in r["scores"]]
+        known = [value for value in known if isfinite(value)]
         if len(set(known)) > 1:
             best[column] = max(known) if better(column) == "higher" else min(known)
     heads = ["run", "status", "environment", "time", "ran", "why", "since the run before"]
@@ -242,9 +244,13 @@ def write_run(project: Project, run: Run) -> Path:
     """
     book = _Book(project, _read_kept(project))
     for run_id in book.stale():
-        older = run if run_id == run.id else book.read(run_id)
-        if older is not None and (run_id == run.id or older.status != "running"):
-            book.write(older, trust=False)
+        if run_id == run.id:
+            book.write(run, trust=False)
+        elif older := book.read(run_id):
+            if older.status == "running":  # while this run holds the project's lock
+                older.status = "killed"
+            with contextlib.suppress(Exception):  # a record that another version has written: the list does without it
+                book.write(older, trust=False)
     book.save()
     return project.outputs / "index.html"
 
@@ -276,8 +282,13 @@ def write_all(project: Project, trust: bool = False) -> Path:
     """
     shutil.rmtree(project.outputs / "compare", ignore_errors=True)
     book = _Book(project, {})
-    for run in reversed(read_runs(project)):
-        book.write(run, trust)
+    known: dict[str, Run] = {}
+    with contextlib.suppress(PokemlError):  # one of the records cannot be read
+        known = {run.id: run for run in read_runs(project)}  # of those under way it says which were killed
+    for run_id in reversed(book.ids):
+        if run := known.get(run_id) or book.read(run_id):
+            with contextlib.suppress(Exception):  # as in `write_run`
+                book.write(run, trust)
     book.save()
     return project.outputs / "index.html"
 

@@ -24,6 +24,8 @@ _STYLES = {
     "background", "background-color", "border", "color", "font-family", "font-style", "font-weight", "max-width",
     "padding", "text-align", "text-decoration", "vertical-align", "white-space", "width",
 }  # fmt: skip
+# All others may load something: `url` under an escaped name as well, `image-set`, `cross-fade`.
+_FUNCTION = re.compile(r"\b(rgba?|hsla?|(repeating-)?linear-gradient|calc)\(", re.IGNORECASE)
 _IMAGE = re.compile(r"data:image/(png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/=\s]*")
 
 
@@ -31,8 +33,10 @@ def _keep(tag: str, attribute: str, value: str) -> str | None:
     if tag == "img" and attribute == "src":
         return value if _IMAGE.fullmatch(value) else None
     if attribute == "href":
-        return None if value.strip().lower().startswith("data:") else value
-    return None if attribute == "style" and "url(" in value.lower() else value
+        return None if re.sub(r"\s", "", value).lower().startswith("data:") else value
+    if attribute == "style":
+        return None if "\\" in value or _FUNCTION.sub("", value).count("(") else value
+    return value
 
 
 def safe_html(html: str) -> str:
@@ -65,6 +69,7 @@ def safe_html(html: str) -> str:
     return re.sub(r"<img(?![^>]* alt=)", '<img alt=""', clean)
 
 # %% ../nbs/06f_notebook_page.ipynb #59cc718d
+_REWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")  # what a progress bar has drawn over
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 
 
@@ -143,7 +148,7 @@ def output_html(
     """
     kind = output["output_type"]
     if kind == "stream":
-        text = escape(_ANSI.sub("", _text(output["text"])))
+        text = escape(_REWRITTEN.sub("", _ANSI.sub("", _text(output["text"]))))
         return f'<pre class="stream {escape(output.get("name", ""))}" tabindex="0">{text}</pre>'
     if kind == "error":
         lines = _ANSI.sub("", "\n".join(output.get("traceback") or [f"{output['ename']}: {output['evalue']}"]))
@@ -196,7 +201,7 @@ def notebook_html(
     language = nb.get("metadata", {}).get("language_info", {}).get("name", "python")
     parts: list[str] = []
     headings: list[tuple[int, str, str]] = []
-    taken: set[str] = set()
+    taken = {"code", "theme"}  # the page's buttons
     failed = None
 
     def named(match: re.Match) -> str:

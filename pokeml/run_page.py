@@ -11,13 +11,25 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .compare import Comparison, Difference, better, causes, compare, figures, flat, scores, sections, show
+from pokeml.compare import (
+    Comparison,
+    Difference,
+    better,
+    causes,
+    compare,
+    figures,
+    flat,
+    scores,
+    sections,
+    show,
+    summary,
+)
 from .location import whole_file
 from .notebook_page import code_css, code_html, image_html, notebook_html, page
 from .picture import STATES, svg
@@ -287,17 +299,16 @@ def _log(project: Project, run: Run, most: int = 400) -> str:
         return ""
     begin = datetime.fromisoformat(run.started.replace("Z", "+00:00")) - timedelta(seconds=1)
     end = begin + timedelta(seconds=run.duration + 2)
+    # Lines begin with a local time as conf/base/logging.yml has it, which sorts as text.
+    first, last = (f"{when.astimezone():%Y-%m-%d %H:%M:%S}" for when in (begin, end))
     lines: dict[str, None] = {}
     for path in sorted((project.outputs / "logs").glob("*.log")):
         if path.stat().st_mtime < begin.timestamp():
             continue
-        for line in path.read_text("utf-8", "replace").splitlines()[-5000:]:
-            try:
-                when = datetime.strptime(line[:19], "%Y-%m-%d %H:%M:%S").astimezone(UTC)
-            except ValueError:  # no line that begins with a time as conf/base/logging.yml has it
-                continue
-            if begin <= when <= end:
-                lines[line] = None
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - 1_000_000))
+            text = file.read().decode("utf-8", "replace")
+        lines |= dict.fromkeys(line for line in text.splitlines() if first <= line[:19] <= last)
     text = "\n".join(list(lines)[-most:])
     return (
         f'<details><summary>Log, {len(lines)} lines</summary><pre tabindex="0">{escape(text)}</pre></details>'
@@ -336,7 +347,14 @@ def write_page(
             continue
         own = executed.parent == folder
         if own:
-            stages[stage.name] = write_notebook(project, run, stage, trust)
+            try:
+                stages[stage.name] = write_notebook(project, run, stage, trust)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):  # cut off, or not a notebook's
+                target = quote(executed.name)
+                links.append(
+                    [f'<a href="{target}">{escape(executed.name)}</a>, cannot be read', mark(stage.status), ""]
+                )
+                continue
         about = stages[stage.name] if own else known(executed.parent.name).get(stage.name, {})
         base = "" if own else f"../{quote(executed.parent.name)}/"
         target = f"{base}{quote(executed.stem)}.html"
@@ -350,6 +368,8 @@ def write_page(
             [f'<a href="{escape(target)}">{escape(stage.name)}</a>', mark(stage.status), seconds(stage.duration)]
         )
     why = "".join(f"<li>{escape(line)}</li>" for line in why_lines(run)) or "<li>nothing ran</li>"
+    changes = "".join(f"<li>{escape(line)}</li>" for line in summary(previous, run))
+    changed = f"<h3>Since the run before</h3><ul>{changes}</ul>" if changes else ""
     took = f" after {seconds(run.duration)}" if run.duration is not None else ""
     label = f"<p>Label: <strong>{escape(run.label)}</strong></p>" if run.label else ""
     repeat = f"<p>Repeat it: <code>pokeml runs rerun {escape(run.id)}</code></p>"
@@ -377,7 +397,7 @@ def write_page(
 {label}{_errors(run, failed)}
 <div class="two">
 <section class="card"><h2>What ran, and why</h2>
-<p><code>{escape(shlex.join(run.command))}</code></p><ul>{why}</ul></section>
+<p><code>{escape(shlex.join(run.command))}</code></p><ul>{why}</ul>{changed}</section>
 <section class="card"><h2>Scores</h2>{_scores(run, previous)}</section>
 </div>
 <section class="card"><h2>Pipeline</h2><p class="quiet">{legend}</p>

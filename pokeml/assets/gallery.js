@@ -14,6 +14,12 @@
     memory.set(root.dataset.theme);
   });
 
+  // On a narrow screen the picture begins where its first item is.
+  for (const frame of all(".picture-frame")) {
+    const first = find(".item", frame)?.getBoundingClientRect();
+    if (first) frame.scrollLeft += first.left + first.width / 2 - frame.getBoundingClientRect().left - frame.clientWidth / 2;
+  }
+
   for (const time of all("time")) {
     const when = new Date(time.dateTime);
     if (!isNaN(when)) { time.title = time.textContent; time.textContent = when.toLocaleString(); }
@@ -25,7 +31,7 @@
     event.target.textContent = hide ? "Show code" : "Hide code";
   });
 
-  const table = find("#runs");
+  const table = find("table#runs"); // a notebook may have a heading of that name
   if (!table) return;
   const body = table.tBodies[0], rows = all("tr", body);
   const texts = new Map(rows.map(row => [row, row.textContent.toLowerCase()]));
@@ -47,7 +53,8 @@
   all("thead th", table).forEach((head, i) => {
     const key = row => {
       const cell = row.cells[i + 1];
-      return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent.trim();
+      const number = Number(cell.dataset.value);
+      return !("value" in cell.dataset) ? cell.textContent.trim() : isNaN(number) ? "" : number; // "nan" is no value
     };
     find("button", head).addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
