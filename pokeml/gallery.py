@@ -9,6 +9,7 @@ __all__ = ['KEPT', 'FORMAT', 'index_html', 'write_run', 'refresh', 'write_all', 
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from html import escape
@@ -167,10 +168,13 @@ def _last(row: dict[str, Any]) -> str:
     )
 
 
+_PLACE = re.compile(r" \([^()]*, line \d+\)")  # of a parameter; the run's page tells it
+
+
 def _row(row: dict[str, Any], columns: list[str], best: Mapping[str, float]) -> str:
     run_id = escape(row["id"])
     label = f"<br><strong>{escape(row['label'])}</strong>" if row["label"] else ""
-    why = "<br>".join(escape(line) for line in ([row["error"]] if row["error"] else row["why"]))
+    why = [row["error"]] if row["error"] else [_PLACE.sub("", line) for line in row["why"]]
     values = [row["scores"].get(name) for name in columns]
     cells = "".join(
         f'<td data-value="{value}"{" class=best" if value == best.get(name) else ""}>{value:.4g}</td>'
@@ -186,7 +190,7 @@ def _row(row: dict[str, Any], columns: list[str], best: Mapping[str, float]) -> 
         f"<td>{mark(row['status'])}</td><td>{escape(row['env'])}</td>"
         f'<td data-value="{row["duration"] or 0}">{seconds(row["duration"])}</td>'
         f'<td data-value="{row["ran"]}">{row["ran"]}/{row["nodes"]}</td>'
-        f"<td>{why}</td><td>{changes}</td>{cells}</tr>"
+        f"<td>{'<br>'.join(map(escape, why))}</td><td>{changes}</td>{cells}</tr>"
     )
 
 

@@ -232,7 +232,7 @@ def _scores(run: Run, previous: Run | None) -> str:
     for name, value in scores(run).items():
         change = _change(Difference(name, [before.get(name), value], better(name))) if name in before else ""
         groups.setdefault(min(name.count("."), 2), []).append([f"<code>{escape(name)}</code>", show(value), change])
-    head = ["score", "value", "since the run before"]
+    head = ["score", "value", "change"]
     first = groups.pop(min(groups), []) if groups else []
     rest = [row for level in sorted(groups) for row in groups[level]]
     more = f"<details><summary>{len(rest)} more</summary>{table(head, rest, 'More scores')}</details>" if rest else ""
@@ -426,14 +426,15 @@ def comparison_html(project: Project, runs: Sequence[Run], found: Comparison) ->
     parts = [f'<p class="lead">{escape(found.verdict())}</p>']
     parts += [f'<p class="quiet">{escape(note)}</p>' for note in found.notes]
     for title, group in sections(found):
+        has_change = title == "Scores" and len(runs) == 2
         rows = []
         for d in group:
             cells = [
                 f"<strong>{escape(show(v))}</strong>" if i == d.best else escape(show(v))
                 for i, v in enumerate(d.values)
             ]
-            rows.append([f"<code>{escape(d.name)}</code>", *cells, *([_change(d)] if title == "Scores" else [])])
-        head = ["", *names, *(["change"] if title == "Scores" else [])]
+            rows.append([f"<code>{escape(d.name)}</code>", *cells, *([_change(d)] if has_change else [])])
+        head = ["", *names, *(["change"] if has_change else [])]
         inner = table(head, rows[:MOST], title)
         if len(rows) > MOST:
             inner += f"<details><summary>{len(rows) - MOST} more</summary>{table(head, rows[MOST:], title)}</details>"
