@@ -9,6 +9,8 @@ __all__ = ['MANY', 'FORMATS', 'ENDINGS', 'viz_html', 'render', 'state_of', 'Watc
 import json
 import os
 import time
+import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from html import escape
@@ -48,10 +50,10 @@ def _told(item: Item, about: Mapping[str, Any]) -> Item:
     return replace(item, state=state if state in STATES else "waiting", title=title)
 
 
-def _json(value: Any) -> str:
-    """Write JSON that cannot end the script that it stands in."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+def _packed(value: Any) -> str:
+    """Write JSON, compressed, as base64: small, and nothing in it can end the script that it stands in."""
+    text = json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+    return b64encode(zlib.compress(text.encode("utf-8", "replace"))).decode()
 
 
 def _title(run: Mapping[str, Any] | None) -> str:
@@ -111,8 +113,14 @@ def viz_html(
     )
     nodes = sum(len(part.nodes) for part in pipelines.values())
     tags = sorted({tag for it in facts["items"].values() for tag in it.get("tags", [])})
-    given = {"root": root, "signs": STATES, "live": live, "begin_folded": several and nodes > MANY}
-    told = _json(given | {"items": facts["items"]})
+    is_large = several and nodes > MANY  # then the whole is packed, too, and drawn when it is asked for
+    given = {"root": root, "signs": STATES, "live": live, "begin_folded": is_large, "full": full if is_large else ""}
+    told = _packed(given | {"items": facts["items"]})
+    pictures = (
+        f'<div id="full" hidden></div><div id="folded">{folded}</div>'
+        if is_large
+        else f'<div id="full">{full}</div><div id="folded" hidden>{folded}</div>'
+    )
 
     def select(name: str, values: Iterable[str]) -> str:
         options = "".join(f"<option>{escape(value)}</option>" for value in values)
@@ -121,7 +129,7 @@ def viz_html(
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in facts["notes"])
     scores = facts["run"]["scores"].values() if facts["run"] else ()
     body = f"""<header><h1>Pipelines of {escape(project.package)}</h1>
-<p id="run" role="status">{escape(_title(facts["run"]))}</p>
+<p id="run" role="status">{escape(_title(facts["run"]) if facts["run"] or live else "Without a run")}</p>
 <p class="quiet">{escape("; ".join(scores))}</p>{notes}
 <div class="tools"><button type="button" id="overview" aria-pressed="false">overview</button>
 <button type="button" id="theme" aria-label="Light or dark">◐</button></div></header>
@@ -129,12 +137,12 @@ def viz_html(
 <label for="search">search</label><input type="search" id="search" placeholder="/" autocomplete="off">
 {select("pipeline", names)}{select("tag", tags)}{select("kind", ["node", "dataset", "parameter"])}
 <span id="count" role="status"></span></div>{_list(pipelines, facts)}</nav>
-<section id="view" aria-label="Picture"><div id="full">{full}</div><div id="folded" hidden>{folded}</div>
+<section id="view" aria-label="Picture">{pictures}
 <div id="zoom"><button type="button" id="in" aria-label="Zoom in">+</button>
 <button type="button" id="out" aria-label="Zoom out">−</button>
 <button type="button" id="fit">fit</button></div></section>
 <section id="panel" aria-label="Details" tabindex="-1"></section></main>
-<script type="application/json" id="facts">{told}</script>"""
+<script type="text/plain" id="facts">{told}</script>"""
     return page(f"Pipelines of {project.package}", body, styles=["viz.css"], scripts=["viz.js"], css=code_css())
 
 # %% ../nbs/08s_viz.ipynb #a3bbd182

@@ -27,39 +27,48 @@ from .project import PokemlError, Project
 from .record import Run
 from .selection import Selection, find_pipelines
 from .snapshot import sources
-from .store import open_store
+from .store import Store, open_store
 
 # %% ../nbs/08r_viz_facts.ipynb #7487ce32
 class _Code:
-    """Finds the source of functions in the modules of the package."""
+    """Finds the source of functions in the modules of the package, and colours it once for each state of a module."""
 
-    def __init__(self, project: Project):
-        self.project, self.folder = project, package_folder(project)
-        self._read: dict[str, tuple[Path, str, dict[str, str]]] = {}
+    def __init__(self, project: Project, store: Store, functions: Iterable[str]):
+        self.project, self.store, self.folder = project, store, package_folder(project)
+        self._wanted: dict[str, set[str]] = {}
+        for function in functions:
+            module, _, name = function.partition(":")
+            self._wanted.setdefault(module, set()).add(name.partition(".")[0])
+        self._read: dict[str, dict[str, Any]] = {}
 
-    def _module(self, module: str) -> tuple[Path, str, dict[str, str]]:
+    def _module(self, module: str) -> dict[str, Any]:
         if module not in self._read:
             package, *parts = module.split(".")
             path = self.folder.joinpath(*parts).with_suffix(".py")
-            is_own = package == self.project.package and path.is_file()
-            text = path.read_text("utf-8-sig") if is_own else ""
-            self._read[module] = (path, text, sources(text))
+            names = sorted(self._wanted[module])
+            self._read[module] = {}
+            if package == self.project.package and path.is_file():
+                key = " ".join([self.store.fingerprint(path) or "", *names])
+                self._read[module] = self.store.remember("viz code", module, key, partial(self._found, path, names))
         return self._read[module]
+
+    def _found(self, path: Path, names: Iterable[str]) -> dict[str, Any]:
+        text = path.read_text("utf-8-sig")
+        known, found = sources(text), {}
+        for name in names:
+            if source := known.get(name):
+                tree, doc = ast.parse(source).body[0], ""
+                if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    doc = ast.get_docstring(tree) or ""
+                place = place_of(path, text[: text.index(source)].count("\n") + 1, self.project)
+                found[name] = {"doc": doc, "source": code_html(source), "place": place}
+        return found
 
     def about(self, function: str) -> dict[str, Any]:
         """Tell the docstring, the source (HTML), the notebook and the cell of `package.module:name`."""
         module, _, name = function.partition(":")
-        path, text, known = self._module(module)
-        source = known.get(name.partition(".")[0], "")
-        if not source:
-            return {"function": function, "doc": "", "source": "", "place": None}
-        tree = ast.parse(source).body[0]
-        doc = ""
-        if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            doc = ast.get_docstring(tree) or ""
-        line = text[: text.index(source)].count("\n") + 1
-        place = place_of(path, line, self.project)
-        return {"function": function, "doc": doc, "source": code_html(source), "place": place}
+        none = {"doc": "", "source": "", "place": None}
+        return {"function": function, **self._module(module).get(name.partition(".")[0], none)}
 
 # %% ../nbs/08r_viz_facts.ipynb #0ca4e467
 def stale_nodes(project: Project, env: str | None = None) -> tuple[dict[str, list[str]], str]:
@@ -144,7 +153,8 @@ def collect(
     entries = load_config(project, "catalog", env, read=store.read_yaml)
     catalog = Catalog(entries, project, lambda: secrets().values)
     config = load_config(project, "parameters", env, read=store.read_yaml)
-    code, told = _Code(project), run_facts(run)
+    functions = (graph.functions[n.name] for part in chosen.values() for n in part.nodes)
+    code, told = _Code(project, store, functions), run_facts(run)
     links = cell_links(project, run) if run else {}
     stale, hindered = stale_nodes(project, env) if run else ({}, "")  # without a run nothing has a state
     items: dict[str, dict[str, Any]] = {}

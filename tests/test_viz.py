@@ -2,14 +2,16 @@
 
 import json
 import re
-import shutil
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
 import pytest
 from browser import DESK, PHONE, findings, is_within, opened
-from conftest import ROOT, wait_for
-from test_debug import export
+from conftest import wait_for
+
+from bench.projects import make_chain
 
 
 @pytest.fixture(scope="module")
@@ -153,17 +155,31 @@ def test_it_serves_everybody(url, browser):
 
 def test_nothing_planted_runs(copy, browser):
     copy.replace(
-        "nbs/pipelines/01_pre_processing.ipynb",
+        "pokeml/pipelines/pre_processing.py",
         "Keep the usable rows",
         "</script><script>document.title = 'run'</script><img src=x onerror=alert(1)> Keep the usable rows",
     )
-    shutil.copy(ROOT / "pyproject.toml", copy.root)
-    export(copy)
     assert copy.pokeml("viz").returncode == 0
     url = (copy.root / "outputs" / "viz.html").as_uri()
     with opened(browser, f"{url}#node%3Aclean_data", inside=url) as page:
         ready(page)
         assert "document.title = 'run'" in page.inner_text("#panel .doc") and page.title().startswith("Pipelines")
+
+
+def test_many_pipelines_begin_as_one_box_each(tmp_path, browser):
+    chain = make_chain(tmp_path / "chain", 70, 2)
+    done = subprocess.run([sys.executable, "-m", "pokeml", "viz"], cwd=chain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    path = chain / "outputs" / "viz.html"
+    assert path.stat().st_size < 200_000  # what is not seen at first is packed
+    with opened(browser, path.as_uri()) as page:
+        ready(page)
+        assert page.locator("#folded .item.pipeline").count() == 70
+        assert page.locator("#folded .item.pipeline .box").first.bounding_box()["height"] > 20  # can be read
+        page.get_by_label("search").fill("count_017_2")
+        page.keyboard.press("Enter")
+        assert page.locator("#full [data-key='node:count_017_2']").is_visible()
+        assert page.inner_text("#panel h2") == "count_017_2"
 
 
 def test_formats(full, tmp_path):
@@ -197,6 +213,7 @@ def test_a_run_is_watched_live(sample, browser):
             assert (
                 "ran" in page.inner_text("#panel") and page.inner_text("#panel h2") == "clean_data"
             )  # the choice stays
+            assert page.locator("#panel a").count() == 0  # it serves no files
         request = urllib.request.Request(address, headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(request)

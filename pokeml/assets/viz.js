@@ -1,8 +1,10 @@
 "use strict";
-(() => {
+(async () => {
   const find = (query, from = document) => from.querySelector(query);
   const all = (query, from = document) => [...from.querySelectorAll(query)];
-  const facts = JSON.parse(find("#facts").textContent);
+  const packed = Uint8Array.from(atob(find("#facts").textContent), letter => letter.charCodeAt(0));
+  const facts = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+  if (facts.full) find("#full").innerHTML = facts.full;  // the SVG of a large graph, made and escaped by picture.svg
   const main = find("main"), view = find("#view"), panel = find("#panel"), list = find("#list");
   const root = document.documentElement;
   const SIGNS = facts.signs;
@@ -55,6 +57,15 @@
     show({ x: left + (width - w) * px, y: top + (height - h) * py, w, h });
   }
   const fit = () => show({ ...whole.get(current) });
+  const begun = new Set();
+  function begin() {  // a picture too large to be read as a whole begins at its top
+    if (begun.has(current)) return;
+    begun.add(current);
+    const box = whole.get(current), size = view.getBoundingClientRect();
+    if (Math.min(size.width / box.w, size.height / box.h) > .2) return;
+    const [top] = [...items.get(current).values()].map(place).sort((a, b) => a.y - b.y || a.x - b.x);
+    show({ x: top.x + top.w / 2 - size.width / 2, y: 0, w: size.width, h: size.height });
+  }
   function centre(keys, room = 500) {
     const places = keys.map(key => item(key)).filter(Boolean).map(place);
     if (!places.length) return;
@@ -168,6 +179,7 @@
     find("#full").hidden = current !== pictures.full;
     find("#folded").hidden = current !== pictures.folded;
     find("#overview").setAttribute("aria-pressed", current === pictures.folded);
+    begin();
     light();
   }
   find("#overview").addEventListener("click", () => use(current === pictures.full ? "folded" : "full"));
@@ -450,7 +462,7 @@
     try { choose(decodeURIComponent(location.hash.slice(1))); } catch { choose(null); }  // no such text in a URL
   }
   addEventListener("hashchange", follow);
-  if (facts.begin_folded && pictures.folded) use("folded");
+  use(facts.begin_folded && pictures.folded ? "folded" : "full");
   follow();
   root.dataset.ready = "yes";
 })();
