@@ -111,7 +111,9 @@ def _watch(project: Project, env: str | None, names: list[str], parameters: bool
 @click.option("--fold", is_flag=True, help="One box for each pipeline (svg, png, dot).")
 @click.option("--preview", is_flag=True, help="Load tables, and show their first rows on the page.")
 @click.option("--watch", is_flag=True, help="Serve the page on this machine, and follow the newest run.")
-@click.option("--port", type=int, default=0, help="The port of --watch; by default any that is free.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="The port of --watch; by default any that is free."
+)
 @click.option("--open/--no-open", "is_opened", default=None, help="Open it in a browser; --watch does on a terminal.")
 def viz(
     output: Path | None,
@@ -143,6 +145,8 @@ def viz(
     if form is None:
         ending = output.suffix.lstrip(".") if output else "html"
         form = {end: name for name, end in ENDINGS.items()}.get(ending, ending)
+    if not form:
+        raise PokemlError(f"{output} has no ending that tells the format. Say which: --format html")
     if form not in FORMATS:
         raise PokemlError(f"Unknown format {form!r}. {suggest(form, FORMATS)}")
     is_none = run_id == "none" or run_id == "latest" and not any((project.outputs / "runs").glob("*/run.json"))
