@@ -9,9 +9,7 @@ import urllib.request
 
 import pytest
 from browser import DESK, PHONE, findings, is_within, opened
-from conftest import wait_for
-
-from bench.projects import make_chain
+from conftest import ROOT, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +164,10 @@ def test_nothing_planted_runs(copy, browser):
         assert "document.title = 'run'" in page.inner_text("#panel .doc") and page.title().startswith("Pipelines")
 
 
-def test_many_pipelines_begin_as_one_box_each(tmp_path, browser):
+def test_many_pipelines_begin_as_one_box_each(tmp_path, browser, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    from bench.projects import make_chain
+
     chain = make_chain(tmp_path / "chain", 70, 2)
     done = subprocess.run([sys.executable, "-m", "pokeml", "viz"], cwd=chain, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -145,6 +145,8 @@
         if (text) part.textContent = text;
         g.append(part);
       }
+      const member = all(".item.node", picture).find(one => one.dataset.group === name), strip = member && find("path", member);
+      if (strip) g.append(strip.cloneNode());  // the pipeline's colour
       picture.append(g);
       items.get(picture).set(g.dataset.key, g);
       prepare(g);
