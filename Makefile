@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser lint lab bench study clean
+.PHONY: help setup run test browser lint lab docs docs-serve bench study clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Rebuilt only when what it is made from has changed.
 $(VENV)/.ready: pyproject.toml .ci/constraints.txt
@@ -48,6 +48,12 @@ $(VENV)/.lab: $(VENV)/.ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[lab]'
 	@touch $@
 
+docs: setup ## Build the docs site from the notebooks, to _site/ (some minutes; what has not changed comes from a cache)
+	@$(BIN)/python .docs/build.py $(ARGS)
+
+docs-serve: docs ## Build the docs site, and show it on this machine
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _site 8001
+
 bench: setup ## Time pokeml beside a script, Kedro and papermill, 15 to 20 minutes (bench/README.md)
 	@$(BIN)/python -m bench.run $(ARGS)
 
@@ -56,4 +62,4 @@ study: setup ## Score the models on ten splits of the rows, beside references, s
 
 clean: ## Remove what runs have made, and .venv
 	@git clean -fdXq data outputs
-	@rm -rf $(VENV) .bench build
+	@rm -rf $(VENV) .bench build _site .docs/cache .docs/source .docs/doctrees

@@ -1,0 +1,417 @@
+"""Build the docs site from the notebooks: `python .docs/build.py`; see README.md beside it."""
+
+import argparse
+import hashlib
+import inspect
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+NOTEBOOKS, SOURCE, CACHE, SITE = ROOT / "nbs", HERE / "source", HERE / "cache", ROOT / "_site"
+PRELOAD = ["pandas", "sklearn.model_selection", "matplotlib.pyplot", "pokeml.runs", "nbdev"]
+SECTIONS = {
+    "tutorials": ("Tutorials", "Learn it by doing, from nothing."),
+    "how_to": ("How-to guides", "Steps for what you want to do."),
+    "concepts": ("Concepts", "Why it is as it is, and how it works."),
+}
+DIRECTIVE = re.compile(r"^\s*#\|\s*(.+?)\s*$", re.MULTILINE)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a notebook, its sources as texts."""
+    nb = json.loads(path.read_text("utf-8"))
+    for cell in nb["cells"]:
+        cell["source"] = "".join(cell["source"])
+    return nb
+
+
+def all_notebooks() -> list[Path]:
+    """List the notebooks that are pages, but for stages: those are shown as the last run executed them."""
+    found = [p for p in sorted(NOTEBOOKS.rglob("*.ipynb")) if not any(part[0] in "._" for part in p.relative_to(NOTEBOOKS).parts)]
+    return [path for path in found if path.parent != NOTEBOOKS / "stages"]
+
+
+def directives(cell: dict[str, Any]) -> set[str]:
+    """Name nbdev's directives at the top of a cell."""
+    return {name.partition(" ")[0] if name.startswith(("export", "default_exp")) else name for name in DIRECTIVE.findall(cell["source"])}
+
+
+# What a notebook was executed with
+
+
+def _module_file(name: str) -> Path | None:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py" if path.is_dir() else None
+
+
+def _imports(text: str) -> set[str]:
+    relative = re.findall(r"^\s*from \.+([\w.]*) import", text, re.MULTILINE)
+    return set(re.findall(r"\bpokeml(?:\.\w+)+", text)) | {f"pokeml.{name}" for name in relative if name}
+
+
+def key_of(path: Path, nb: dict[str, Any]) -> str:
+    """Hash what an execution depends on: the cells, the modules behind them, configuration, data, and versions.
+
+    A notebook that starts commands, or names no module, may depend on all of the package.
+    """
+    sources = [cell["source"] for cell in nb["cells"]]
+    text = "\n".join(sources)
+    files = [ROOT / ".ci" / "constraints.txt", *sorted((ROOT / "conf" / "base").rglob("*.yml"))]
+    files += [p for folder in ("data/01_raw", "tests/data", "bench") for p in sorted((ROOT / folder).glob("*.*")) if p.suffix != ".py"]
+    is_wide = NOTEBOOKS / "docs" in path.parents or re.search(r"subprocess|%%bash|^!|CliRunner", text, re.MULTILINE)
+    if is_wide:
+        files += [*sorted((ROOT / "pokeml").rglob("*.py")), *sorted((NOTEBOOKS / "docs").glob("**/*.py"))]
+        files += [NOTEBOOKS / "docs" / "how_to" / "01_own_project.ipynb"]
+    else:
+        left, seen = _imports(text), set()
+        while left:
+            file = _module_file(left.pop())
+            if file and file not in seen:
+                seen.add(file)
+                left |= _imports(file.read_text("utf-8"))
+        files += sorted(seen)
+    digest = hashlib.sha256(json.dumps(sources).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def execute(path: Path, kept: Path) -> str:
+    """Execute a notebook in this process as nbdev-test does, and keep it; give the error if there is one."""
+    from execnb.shell import CaptureShell
+
+    os.environ["IN_TEST"] = "1"
+    os.chdir(path.parent)
+    nb = read(path)
+    skipped = [cell for cell in nb["cells"] if "eval: false" in directives(cell)]
+    shell = CaptureShell(path, mpl_format="svg" if False else "retina")
+    for number, cell in enumerate(nb["cells"]):
+        if cell["cell_type"] != "code" or cell in skipped:
+            continue
+        cell["outputs"] = shell.run(cell["source"], stdout=True, stderr=True)
+        if shell.exc:
+            kind = type(shell.exc).__name__
+            return f"{path.relative_to(ROOT)}, cell {number} ({cell.get('id', '')}): {kind}: {shell.exc}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    beside = kept.with_suffix(f".{os.getpid()}")
+    beside.write_text(json.dumps(nb, default=str), "utf-8")
+    beside.replace(kept)
+    return ""
+
+
+def execute_all(paths: list[Path], workers: int) -> dict[Path, dict[str, Any]]:
+    """Execute the notebooks that have changed, and give all with their outputs; end the build where a cell fails."""
+    keys = {path: CACHE / f"{path.stem}-{key_of(path, read(path))}.json" for path in paths}
+    todo = [path for path, kept in keys.items() if not kept.is_file()]
+    print(f"Notebooks: {len(todo)} to execute, {len(paths) - len(todo)} from the cache", flush=True)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    failed = []
+    with ProcessPoolExecutor(workers, context, max_tasks_per_child=1) as pool:
+        running = {pool.submit(execute, path, keys[path]): path for path in todo}
+        for done in as_completed(running):
+            try:
+                error = done.result()
+            except Exception as raised:  # the process died; which notebook it was must be said
+                error = f"{running[done].relative_to(ROOT)}: {raised}"
+            print(f"  {'✗' if error else '✓'} {running[done].relative_to(ROOT)}", flush=True)
+            failed += [error] if error else []
+    if failed:
+        sys.exit("\n".join(["The docs cannot be built: cells failed.", *failed]))
+    for old in set(CACHE.glob("*.json")) - set(keys.values()):
+        old.unlink()
+    return {path: json.loads(kept.read_text("utf-8")) for path, kept in keys.items()}
+
+
+# From notebooks to sources
+
+
+def clean(text: str) -> str:
+    """Leave the folders of this machine out of a text."""
+    return text.replace(str(ROOT), ".").replace(str(Path.home()), "~")
+
+
+def safe_output(output: dict[str, Any]) -> dict[str, Any] | None:
+    """Take out of an output what could run, load or send something, as the gallery of runs does."""
+    from pokeml.notebook_page import safe_html
+
+    output = json.loads(clean(json.dumps(output)))
+    data = {name: "".join(value) if isinstance(value, list) else value for name, value in output.get("data", {}).items()}
+    html = data.get("text/html")
+    if html is not None:
+        if "<script" in html and "text/plain" in data:
+            del data["text/html"]
+        else:
+            data["text/html"] = safe_html(html)
+    data = {name: value for name, value in data.items() if not name.startswith(("application/", "text/latex"))}
+    if "data" in output:
+        output["data"] = data
+        output.setdefault("metadata", {})
+        return output if data else None
+    return output
+
+
+class Links:
+    """Turns links between files of the repository into links of the site, or of the repository's own pages."""
+
+    def __init__(self, url: str):
+        self.url = url
+        self.pages: dict[Path, str] = {}
+
+    def rewrite(self, text: str, at: Path, page: Path) -> str:
+        def turn(match: re.Match) -> str:
+            shown, target, anchor = match[1], match[2], match[3] or ""
+            file = (at.parent / target.replace(".html", ".ipynb")).resolve()
+            if file in self.pages:
+                to = os.path.relpath(SOURCE / self.pages[file], page.parent)
+                return f"[{shown}]({to}{anchor})"
+            if file.is_relative_to(ROOT) and file.exists() and self.url:
+                return f"[{shown}]({self.url}/blob/main/{file.relative_to(ROOT)})"
+            return shown
+
+        return re.sub(r"\[([^\]]*)\]\((?!https?:|mailto:|#|attachment:|data:)([^)#\s]+)(#[^)\s]*)?\)", turn, text)
+
+
+def cells_of(nb: dict[str, Any], at: Path, page: Path, links: Links) -> Iterator[dict[str, Any]]:
+    """Give the cells of a page: nbdev's directives kept to, commands as commands, outputs safe."""
+    is_titled = False
+    for cell in nb["cells"]:
+        source, told = cell["source"], directives(cell) if cell["cell_type"] == "code" else set()
+        if told & {"hide", "default_exp"} or not source.strip():
+            continue
+        if cell["cell_type"] != "code":
+            text = links.rewrite(source, at, page)
+            if not is_titled and text.startswith("# "):
+                is_titled = True
+            elif is_titled:  # a page has one title
+                text = re.sub(r"^# ", "## ", text, flags=re.MULTILINE) if not text.startswith("```") else text
+            yield {"cell_type": "markdown", "metadata": {}, "source": text}
+            continue
+        outputs = [safe for output in cell.get("outputs", []) if (safe := safe_output(output))]
+        source = DIRECTIVE.sub("", source).strip("\n")
+        tags = ["remove-input"] if told & {"hide_input", "echo: false"} else []
+        if match := re.match(r"%%(bash|writefile)([^\n]*)\n", source):
+            name = match[2].strip() if match[1] == "writefile" else ""
+            language = {".py": "python", ".yml": "yaml", ".toml": "toml", ".ini": "ini"}.get(Path(name).suffix, "bash" if not name else "text")
+            caption = f"`{name}`:\n\n" if name else ""
+            body = source[match.end() :]
+            yield {"cell_type": "markdown", "metadata": {}, "source": f"{caption}````{language}\n{body}\n````"}
+            if name:
+                continue
+            tags, source = ["remove-input"], "pass"
+        if told & {"export", "exports", "exporti"}:
+            yield {"cell_type": "markdown", "metadata": {}, "source": f'<span id="cell-{cell.get("id", "")}"></span>'}
+        yield {
+            "cell_type": "code",
+            "execution_count": None,
+            "metadata": {"tags": tags},
+            "source": clean(source),
+            "outputs": [o | {"execution_count": None} if o["output_type"] == "execute_result" else o for o in outputs],
+        }
+
+
+def write_page(nb: dict[str, Any], at: Path, page: Path, links: Links, before: str = "") -> None:
+    """Write a notebook to the sources of the site."""
+    cells = list(cells_of(nb, at, page, links))
+    if before and cells:
+        cells.insert(1, {"cell_type": "markdown", "metadata": {}, "source": before})
+    for number, cell in enumerate(cells):
+        cell["id"] = f"c{number}"
+    spec = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+
+
+def title_of(nb: dict[str, Any]) -> tuple[str, str]:
+    """Give a notebook's title and the line that says what it is."""
+    text = next((c["source"] for c in nb["cells"] if c["cell_type"] == "markdown" and c["source"].startswith("# ")), "# ")
+    title, _, rest = text.partition("\n")
+    line = re.search(r"^> ?(.+(?:\n> ?.+)*)", rest, re.MULTILINE)
+    said = re.sub(r"\n> ?", " ", line[1]) if line else next((part for part in rest.split("\n\n") if part.strip()), "")
+    return title.lstrip("# ").strip(), " ".join(said.split())
+
+
+def contents(title: str, said: str, pages: list[tuple[str, str, str]], name: str) -> str:
+    """Write a page that lists others: their names, titles and what they say."""
+    lines = [f"- [{page_title}](/{page}){f': {about}' if about else ''}" for page, page_title, about in pages]
+    tree = "\n".join(f"/{page}" for page, _, _ in pages)
+    return f"# {title}\n\n{said}\n\n" + "\n".join(lines) + f"\n\n```{{toctree}}\n:hidden:\n:caption: {name}\n\n{tree}\n```\n"
+
+
+def api_pages() -> list[tuple[str, str, str]]:
+    """Write a page for each module, in the order of the layers."""
+    import importlib
+    import tomllib
+
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    modules = ["pokeml", *reversed([name for name in layers if name != "pokeml.__main__"])]
+    inner = sorted((ROOT / "pokeml" / "pipelines").rglob("*.py"))
+    names = [p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in inner if not p.stem.startswith("_")]
+    pages = []
+    for module in [*modules, *names]:
+        said = (inspect.getdoc(importlib.import_module(module)) or "").partition("\n")[0]
+        page = SOURCE / "api" / f"{module}.md"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"# `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :member-order: bysource\n```\n")
+        pages.append((f"api/{module}", module, said))
+    return pages
+
+
+def references() -> list[tuple[str, str, str]]:
+    """Write the references that are made from what there is: commands, settings, schemas."""
+    from pydantic import TypeAdapter
+
+    from pokeml.record import Run
+
+    folder = SOURCE / "reference"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = "```{eval-rst}\n.. click:: pokeml.cli:main\n   :prog: pokeml\n   :nested: full\n```\n"
+    (folder / "commands.md").write_text(f"# Commands\n\nAs `pokeml --help` and `pokeml COMMAND --help` tell it.\n\n{command}")
+    schema = json.loads((ROOT / "conf" / "parameters.schema.json").read_text("utf-8"))
+    rows = [f"| `{name}` | {' '.join(str(about.get('description', '')).split())} | `{json.dumps(about.get('default'))[:60]}` |" for name, about in schema["properties"].items()]
+    settings = (ROOT / "settings.ini").read_text("utf-8")
+    (folder / "configuration.md").write_text(
+        f"# Configuration\n\n## `settings.ini`\n\nMarks a project's root. Every key, with its value here:\n\n```ini\n{settings}```\n\n"
+        "## `conf/`\n\n" + re.sub(r"^#", "##", (ROOT / "conf" / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+        + "\n\n## Parameters of the example\n\nFrom the annotations and docstrings of its nodes (`pokeml params --schema`, which an editor "
+        "reads as `conf/parameters.schema.json`):\n\n| parameter | meaning | default |\n|---|---|---|\n" + "\n".join(rows)
+        + f"\n\n```{{dropdown}} The whole schema\n```json\n{json.dumps(schema, indent=1)}\n```\n```\n".replace("```{dropdown} The whole schema\n", "### The whole schema\n\n").replace("\n```\n```\n", "\n```\n")
+    )
+    record = json.dumps(TypeAdapter(Run).json_schema(), indent=1, ensure_ascii=False)
+    doc, stage = inspect.getdoc(Run), inspect.getdoc(sys.modules["pokeml.record"].StageRun)
+    (folder / "run_json.md").write_text(
+        f"# `run.json`\n\nThe record of a run, `outputs/runs/<run id>/run.json`.\n\n```text\n{doc}\n```\n\nEach of its `stages`:\n\n"
+        f"```text\n{stage}\n```\n\n## JSON Schema\n\n```json\n{record}\n```\n"
+    )
+    return [
+        ("reference/commands", "Commands", "Every command with its options."),
+        ("reference/configuration", "Configuration", "settings.ini, conf/, the catalog, parameters."),
+        ("reference/run_json", "run.json", "What a record of a run holds, with its JSON Schema."),
+    ]
+
+
+def last_run() -> Any:
+    """Bring the example's run up to date, which takes no time where nothing has changed, and give its record."""
+    from pokeml.project import find_project
+    from pokeml.record import find_run
+
+    print("The example's run", flush=True)
+    done = subprocess.run([sys.executable, "-m", "pokeml", "run", "--quiet"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"The docs show the last run, and it failed.\n{done.stderr}")
+    return find_run(find_project(ROOT))
+
+
+def example_pages(run: Any, links: Links, notebooks: dict[Path, Any], has_viz: bool) -> list[tuple[str, str, str]]:
+    """Write the pages of the pipelines: the picture, the stages as the run executed them, the node notebooks."""
+    commit = (run.git.get("commit") or "")[:10]
+    pages = []
+    for stage in run.stages:
+        executed = ROOT / stage.executed
+        at = ROOT / stage.notebook
+        nb = read(executed)
+        nb["cells"] = [c for c in nb["cells"] if "injected-parameters" not in c.get("metadata", {}).get("tags", [])]
+        banner = f"*As run {executed.parent.name} executed it, commit {commit}: nothing on this page was typed in.*"
+        page = SOURCE / links.pages[at]
+        write_page(nb, at, page, links, banner)
+        pages.append((str(Path(links.pages[at]).with_suffix("")), f"Stage {stage.name}", title_of(nb)[1]))
+    inner = [p for p in notebooks if NOTEBOOKS / "pipelines" in p.parents or NOTEBOOKS / "data" in p.parents]
+    pages += [(str(Path(links.pages[p]).with_suffix("")), *title_of(notebooks[p])) for p in inner]
+    pages += [(name, *title_of(notebooks[NOTEBOOKS / f"{name}.ipynb"])) for name in ("model_card", "benchmarks")]
+    return pages
+
+
+def write_sources(notebooks: dict[Path, Any], run: Any, url: str) -> None:
+    """Write all sources of the site."""
+    links = Links(url)
+    shown = {path: nb for path, nb in notebooks.items()}
+    for path in [*shown, *sorted((NOTEBOOKS / "stages").glob("*.ipynb"))]:
+        links.pages[path] = str(path.relative_to(NOTEBOOKS)).removeprefix("docs/")
+    repo = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "data/README.md": "data/readme.md", "bench/README.md": "bench.md"}
+    links.pages |= {ROOT / name: page for name, page in repo.items()}
+    links.pages |= {ROOT / "README.md": "index.ipynb", ROOT / "conf" / "README.md": "reference/configuration.md"}
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    for path, nb in shown.items():
+        write_page(nb, path, SOURCE / links.pages[path], links)
+    for name, page in repo.items():
+        (SOURCE / page).parent.mkdir(parents=True, exist_ok=True)
+        (SOURCE / page).write_text(links.rewrite((ROOT / name).read_text("utf-8"), ROOT / name, SOURCE / page), "utf-8")
+    for name, (title, said) in SECTIONS.items():
+        inner = sorted(p for p in shown if p.parent == NOTEBOOKS / "docs" / name)
+        pages = [(f"{name}/{p.stem}", *title_of(shown[p])) for p in inner]
+        pages += [("coming_from_kedro", *title_of(shown[NOTEBOOKS / "coming_from_kedro.ipynb"]))] * (name == "tutorials")
+        (SOURCE / f"{name}.md").write_text(contents(title, said, pages, title), "utf-8")
+    subprocess.run([sys.executable, "-m", "pokeml", "viz", "-o", str(SOURCE / "viz.svg")], cwd=ROOT, check=True, capture_output=True)
+    pages = example_pages(run, links, shown, True)
+    picture = "![The example's pipelines, with the states of the last run](viz.svg)\n\n<a href=\"viz.html\">The same to walk about in</a>."
+    said = f"Predict a Pokémon's primary type from its statistics. The last run, {run.id}, as everything here shows it:\n\n{picture}"
+    (SOURCE / "example.md").write_text(contents("The example", said, pages, "The example"), "utf-8")
+    own = [p for p in shown if p.parent == NOTEBOOKS and p.stem[0].isdigit()]
+    machinery = [(p.stem, *title_of(shown[p])) for p in own]
+    (SOURCE / "notebooks.md").write_text(contents("The notebooks", "All of pokeml, in the order in which it is built.", machinery, "The notebooks"))
+    (SOURCE / "api.md").write_text(contents("API", "Every public name of every module.", api_pages(), "API"), "utf-8")
+    more = [("api", "API", "Every public name of every module."), ("notebooks", "The notebooks", "The source of all modules.")]
+    more += [("changelog", "Changelog", "What is different."), ("contributing", "Contributing", "How to change something."), ("bench", "How it is measured", ""), ("data/readme", "Where the data come from", "")]
+    (SOURCE / "reference.md").write_text(contents("Reference", "What there is, exactly.", references() + more, "Reference"), "utf-8")
+    (SOURCE / "404.md").write_text("---\norphan: true\n---\n\n# There is no such page\n\nBegin with the tour, or search.\n")
+    index = json.loads((SOURCE / "index.ipynb").read_text("utf-8"))
+    tree = "\n".join([*SECTIONS, "example", "reference"])
+    toc = {"cell_type": "markdown", "id": "toc", "metadata": {}, "source": f"```{{toctree}}\n:hidden:\n\n{tree}\n```"}
+    index["cells"].append(toc)
+    (SOURCE / "index.ipynb").write_text(json.dumps(index), "utf-8")
+
+
+def finish(url: str, notebooks: dict[Path, Any]) -> None:
+    """Add what the generator does not make: the picture's page, sitemap, llms.txt, and nothing for GitHub to interpret."""
+    subprocess.run([sys.executable, "-m", "pokeml", "viz", "-o", str(SITE / "viz.html")], cwd=ROOT, check=True, capture_output=True)
+    text = (SITE / "viz.html").read_text("utf-8")
+    (SITE / "viz.html").write_text(re.sub(r'"root": "[^"]*"', f'"root": {json.dumps(f"{url}/blob/main/" if url else "")}', text), "utf-8")
+    (SITE / ".nojekyll").touch()
+    base = os.environ.get("DOCS_URL", "").rstrip("/")
+    pages = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
+    listed = "".join(f"<url><loc>{base}/{page}</loc></url>" for page in pages if page not in ("404.html", "genindex.html", "search.html"))
+    (SITE / "sitemap.xml").write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{listed}</urlset>\n')
+    about = title_of(notebooks[NOTEBOOKS / "index.ipynb"])
+    lines = [f"# {about[0]}", "", f"> {about[1]}", ""]
+    for path, nb in notebooks.items():
+        title, said = title_of(nb)
+        page = str(path.relative_to(NOTEBOOKS)).removeprefix("docs/").removesuffix(".ipynb")
+        lines.append(f"- [{title}]({base}/{page}.html){f': {said}' if said else ''}")
+    (SITE / "llms.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def main() -> None:
+    """Build the site."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--execute", metavar="NAMES", help="Execute only these notebooks (for a trial); the others show no outputs.")
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    os.chdir(ROOT)
+    url = os.environ.get("REPOSITORY_URL", "").rstrip("/")
+    run = last_run()
+    paths = all_notebooks()
+    chosen = [p for p in paths if options.execute is None or p.stem in options.execute.split(",")]
+    executed = execute_all(chosen, options.workers)
+    notebooks = {path: executed.get(path) or read(path) for path in paths}
+    write_sources(notebooks, run, url)
+    shutil.rmtree(SITE, ignore_errors=True)
+    call = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "2", "-c", str(HERE), "-d", str(HERE / "doctrees"), str(SOURCE), str(SITE)]
+    if subprocess.run(call, env=os.environ | {"REPOSITORY_URL": url}).returncode:
+        sys.exit("The docs cannot be built: see the warnings above.")
+    finish(url, notebooks)
+    print(f"The site is in {SITE.relative_to(ROOT)}/: {len(list(SITE.rglob('*.html')))} pages", flush=True)
+
+
+if __name__ == "__main__":
+    main()
