@@ -62,4 +62,4 @@ study: setup ## Score the models on ten splits of the rows, beside references, s
 
 clean: ## Remove what runs have made, and .venv
 	@git clean -fdXq data outputs
-	@rm -rf $(VENV) .bench build _site .docs/cache .docs/source .docs/doctrees
+	@rm -rf $(VENV) .bench build _site .docs/cache .docs/source .docs/build

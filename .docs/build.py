@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -37,13 +38,20 @@ def read(path: Path) -> dict[str, Any]:
 
 def all_notebooks() -> list[Path]:
     """List the notebooks that are pages, but for stages: those are shown as the last run executed them."""
-    found = [p for p in sorted(NOTEBOOKS.rglob("*.ipynb")) if not any(part[0] in "._" for part in p.relative_to(NOTEBOOKS).parts)]
+    found = [
+        p
+        for p in sorted(NOTEBOOKS.rglob("*.ipynb"))
+        if not any(part[0] in "._" for part in p.relative_to(NOTEBOOKS).parts)
+    ]
     return [path for path in found if path.parent != NOTEBOOKS / "stages"]
 
 
 def directives(cell: dict[str, Any]) -> set[str]:
     """Name nbdev's directives at the top of a cell."""
-    return {name.partition(" ")[0] if name.startswith(("export", "default_exp")) else name for name in DIRECTIVE.findall(cell["source"])}
+    return {
+        name.partition(" ")[0] if name.startswith(("export", "default_exp")) else name
+        for name in DIRECTIVE.findall(cell["source"])
+    }
 
 
 # What a notebook was executed with
@@ -51,7 +59,13 @@ def directives(cell: dict[str, Any]) -> set[str]:
 
 def _module_file(name: str) -> Path | None:
     path = ROOT.joinpath(*name.split("."))
-    return path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py" if path.is_dir() else None
+    return (
+        path.with_suffix(".py")
+        if path.with_suffix(".py").is_file()
+        else path / "__init__.py"
+        if path.is_dir()
+        else None
+    )
 
 
 def _imports(text: str) -> set[str]:
@@ -67,7 +81,12 @@ def key_of(path: Path, nb: dict[str, Any]) -> str:
     sources = [cell["source"] for cell in nb["cells"]]
     text = "\n".join(sources)
     files = [ROOT / ".ci" / "constraints.txt", *sorted((ROOT / "conf" / "base").rglob("*.yml"))]
-    files += [p for folder in ("data/01_raw", "tests/data", "bench") for p in sorted((ROOT / folder).glob("*.*")) if p.suffix != ".py"]
+    files += [
+        p
+        for folder in ("data/01_raw", "tests/data", "bench")
+        for p in sorted((ROOT / folder).glob("*.*"))
+        if p.suffix != ".py"
+    ]
     is_wide = NOTEBOOKS / "docs" in path.parents or re.search(r"subprocess|%%bash|^!|CliRunner", text, re.MULTILINE)
     if is_wide:
         files += [*sorted((ROOT / "pokeml").rglob("*.py")), *sorted((NOTEBOOKS / "docs").glob("**/*.py"))]
@@ -94,7 +113,7 @@ def execute(path: Path, kept: Path) -> str:
     os.chdir(path.parent)
     nb = read(path)
     skipped = [cell for cell in nb["cells"] if "eval: false" in directives(cell)]
-    shell = CaptureShell(path, mpl_format="svg" if False else "retina")
+    shell = CaptureShell(path, mpl_format="retina")
     for number, cell in enumerate(nb["cells"]):
         if cell["cell_type"] != "code" or cell in skipped:
             continue
@@ -109,7 +128,7 @@ def execute(path: Path, kept: Path) -> str:
     return ""
 
 
-def execute_all(paths: list[Path], workers: int) -> dict[Path, dict[str, Any]]:
+def execute_all(paths: list[Path], workers: int, is_all: bool = True) -> dict[Path, dict[str, Any]]:
     """Execute the notebooks that have changed, and give all with their outputs; end the build where a cell fails."""
     keys = {path: CACHE / f"{path.stem}-{key_of(path, read(path))}.json" for path in paths}
     todo = [path for path, kept in keys.items() if not kept.is_file()]
@@ -117,7 +136,7 @@ def execute_all(paths: list[Path], workers: int) -> dict[Path, dict[str, Any]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     failed = []
-    with ProcessPoolExecutor(workers, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(workers, context, max_tasks_per_child=1) as pool:  # each in a fork of its own
         running = {pool.submit(execute, path, keys[path]): path for path in todo}
         for done in as_completed(running):
             try:
@@ -128,7 +147,7 @@ def execute_all(paths: list[Path], workers: int) -> dict[Path, dict[str, Any]]:
             failed += [error] if error else []
     if failed:
         sys.exit("\n".join(["The docs cannot be built: cells failed.", *failed]))
-    for old in set(CACHE.glob("*.json")) - set(keys.values()):
+    for old in set(CACHE.glob("*.json")) - set(keys.values()) if is_all else []:
         old.unlink()
     return {path: json.loads(kept.read_text("utf-8")) for path, kept in keys.items()}
 
@@ -146,7 +165,9 @@ def safe_output(output: dict[str, Any]) -> dict[str, Any] | None:
     from pokeml.notebook_page import safe_html
 
     output = json.loads(clean(json.dumps(output)))
-    data = {name: "".join(value) if isinstance(value, list) else value for name, value in output.get("data", {}).items()}
+    data = {
+        name: "".join(value) if isinstance(value, list) else value for name, value in output.get("data", {}).items()
+    }
     html = data.get("text/html")
     if html is not None:
         if "<script" in html and "text/plain" in data:
@@ -169,6 +190,8 @@ class Links:
         self.pages: dict[Path, str] = {}
 
     def rewrite(self, text: str, at: Path, page: Path) -> str:
+        """Turn the links of a text that lies at `at` into those of its page."""
+
         def turn(match: re.Match) -> str:
             shown, target, anchor = match[1], match[2], match[3] or ""
             file = (at.parent / target.replace(".html", ".ipynb")).resolve()
@@ -202,7 +225,9 @@ def cells_of(nb: dict[str, Any], at: Path, page: Path, links: Links) -> Iterator
         tags = ["remove-input"] if told & {"hide_input", "echo: false"} else []
         if match := re.match(r"%%(bash|writefile)([^\n]*)\n", source):
             name = match[2].strip() if match[1] == "writefile" else ""
-            language = {".py": "python", ".yml": "yaml", ".toml": "toml", ".ini": "ini"}.get(Path(name).suffix, "bash" if not name else "text")
+            language = {".py": "python", ".yml": "yaml", ".toml": "toml", ".ini": "ini"}.get(
+                Path(name).suffix, "bash" if not name else "text"
+            )
             caption = f"`{name}`:\n\n" if name else ""
             body = source[match.end() :]
             yield {"cell_type": "markdown", "metadata": {}, "source": f"{caption}````{language}\n{body}\n````"}
@@ -227,14 +252,19 @@ def write_page(nb: dict[str, Any], at: Path, page: Path, links: Links, before: s
         cells.insert(1, {"cell_type": "markdown", "metadata": {}, "source": before})
     for number, cell in enumerate(cells):
         cell["id"] = f"c{number}"
-    spec = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+    spec = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
 
 
 def title_of(nb: dict[str, Any]) -> tuple[str, str]:
     """Give a notebook's title and the line that says what it is."""
-    text = next((c["source"] for c in nb["cells"] if c["cell_type"] == "markdown" and c["source"].startswith("# ")), "# ")
+    text = next(
+        (c["source"] for c in nb["cells"] if c["cell_type"] == "markdown" and c["source"].startswith("# ")), "# "
+    )
     title, _, rest = text.partition("\n")
     line = re.search(r"^> ?(.+(?:\n> ?.+)*)", rest, re.MULTILINE)
     said = re.sub(r"\n> ?", " ", line[1]) if line else next((part for part in rest.split("\n\n") if part.strip()), "")
@@ -245,24 +275,36 @@ def contents(title: str, said: str, pages: list[tuple[str, str, str]], name: str
     """Write a page that lists others: their names, titles and what they say."""
     lines = [f"- [{page_title}](/{page}){f': {about}' if about else ''}" for page, page_title, about in pages]
     tree = "\n".join(f"/{page}" for page, _, _ in pages)
-    return f"# {title}\n\n{said}\n\n" + "\n".join(lines) + f"\n\n```{{toctree}}\n:hidden:\n:caption: {name}\n\n{tree}\n```\n"
+    return (
+        f"# {title}\n\n{said}\n\n"
+        + "\n".join(lines)
+        + f"\n\n```{{toctree}}\n:hidden:\n:caption: {name}\n\n{tree}\n```\n"
+    )
 
 
-def api_pages() -> list[tuple[str, str, str]]:
-    """Write a page for each module, in the order of the layers."""
+def api_pages(only: list[str] | None) -> list[tuple[str, str, str]]:
+    """Write a page for each module, in the order of the layers; or for those of some notebooks."""
     import importlib
     import tomllib
 
-    layers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0][
+        "layers"
+    ]
     modules = ["pokeml", *reversed([name for name in layers if name != "pokeml.__main__"])]
     inner = sorted((ROOT / "pokeml" / "pipelines").rglob("*.py"))
-    names = [p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in inner if not p.stem.startswith("_")]
+    names = [
+        p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in inner if not p.stem.startswith("_")
+    ]
     pages = []
     for module in [*modules, *names]:
+        if only and not any(name.endswith(f"_{module.rpartition('.')[2]}") for name in only):
+            continue
         said = (inspect.getdoc(importlib.import_module(module)) or "").partition("\n")[0]
         page = SOURCE / "api" / f"{module}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"# `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :member-order: bysource\n```\n")
+        page.write_text(
+            f"# `{module}`\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :member-order: bysource\n```\n"
+        )
         pages.append((f"api/{module}", module, said))
     return pages
 
@@ -276,17 +318,24 @@ def references() -> list[tuple[str, str, str]]:
     folder = SOURCE / "reference"
     folder.mkdir(parents=True, exist_ok=True)
     command = "```{eval-rst}\n.. click:: pokeml.cli:main\n   :prog: pokeml\n   :nested: full\n```\n"
-    (folder / "commands.md").write_text(f"# Commands\n\nAs `pokeml --help` and `pokeml COMMAND --help` tell it.\n\n{command}")
-    schema = json.loads((ROOT / "conf" / "parameters.schema.json").read_text("utf-8"))
-    rows = [f"| `{name}` | {' '.join(str(about.get('description', '')).split())} | `{json.dumps(about.get('default'))[:60]}` |" for name, about in schema["properties"].items()]
-    settings = (ROOT / "settings.ini").read_text("utf-8")
-    (folder / "configuration.md").write_text(
-        f"# Configuration\n\n## `settings.ini`\n\nMarks a project's root. Every key, with its value here:\n\n```ini\n{settings}```\n\n"
-        "## `conf/`\n\n" + re.sub(r"^#", "##", (ROOT / "conf" / "README.md").read_text("utf-8"), flags=re.MULTILINE)
-        + "\n\n## Parameters of the example\n\nFrom the annotations and docstrings of its nodes (`pokeml params --schema`, which an editor "
-        "reads as `conf/parameters.schema.json`):\n\n| parameter | meaning | default |\n|---|---|---|\n" + "\n".join(rows)
-        + f"\n\n```{{dropdown}} The whole schema\n```json\n{json.dumps(schema, indent=1)}\n```\n```\n".replace("```{dropdown} The whole schema\n", "### The whole schema\n\n").replace("\n```\n```\n", "\n```\n")
+    (folder / "commands.md").write_text(
+        f"# Commands\n\nAs `pokeml --help` and `pokeml COMMAND --help` tell it.\n\n{command}"
     )
+    schema = json.loads((ROOT / "conf" / "parameters.schema.json").read_text("utf-8"))
+    rows = []
+    for name, about in schema["properties"].items():
+        said = " ".join(str(about.get("description", "")).split()).replace("|", "\\|")
+        rows.append(f"| `{name}` | {said} | `{json.dumps(about.get('default'))[:60]}` |")
+    settings = (ROOT / "settings.ini").read_text("utf-8")
+    conf = re.sub(r"^#", "##", (ROOT / "conf" / "README.md").read_text("utf-8"), flags=re.MULTILINE)
+    parts = [
+        f"# Configuration\n\n## `settings.ini`\n\nMarks a project's root. Every key, with its value here:\n\n```ini\n{settings}```",
+        f"## `conf/`\n\n{conf}",
+        "## Parameters of the example\n\nFrom the annotations and docstrings of its nodes: `pokeml params --schema`.",
+        "\n".join(["| parameter | meaning | default |", "|---|---|---|", *rows]),
+        f"### The whole schema\n\n```json\n{json.dumps(schema, indent=1)}\n```\n",
+    ]
+    (folder / "configuration.md").write_text("\n\n".join(parts), "utf-8")
     record = json.dumps(TypeAdapter(Run).json_schema(), indent=1, ensure_ascii=False)
     doc, stage = inspect.getdoc(Run), inspect.getdoc(sys.modules["pokeml.record"].StageRun)
     (folder / "run_json.md").write_text(
@@ -312,7 +361,7 @@ def last_run() -> Any:
     return find_run(find_project(ROOT))
 
 
-def example_pages(run: Any, links: Links, notebooks: dict[Path, Any], has_viz: bool) -> list[tuple[str, str, str]]:
+def example_pages(run: Any, links: Links, notebooks: dict[Path, Any]) -> list[tuple[str, str, str]]:
     """Write the pages of the pipelines: the picture, the stages as the run executed them, the node notebooks."""
     commit = (run.git.get("commit") or "")[:10]
     pages = []
@@ -327,17 +376,22 @@ def example_pages(run: Any, links: Links, notebooks: dict[Path, Any], has_viz: b
         pages.append((str(Path(links.pages[at]).with_suffix("")), f"Stage {stage.name}", title_of(nb)[1]))
     inner = [p for p in notebooks if NOTEBOOKS / "pipelines" in p.parents or NOTEBOOKS / "data" in p.parents]
     pages += [(str(Path(links.pages[p]).with_suffix("")), *title_of(notebooks[p])) for p in inner]
-    pages += [(name, *title_of(notebooks[NOTEBOOKS / f"{name}.ipynb"])) for name in ("model_card", "benchmarks")]
-    return pages
+    more = [NOTEBOOKS / f"{name}.ipynb" for name in ("model_card", "benchmarks")]
+    return pages + [(path.stem, *title_of(notebooks[path])) for path in more if path in notebooks]
 
 
-def write_sources(notebooks: dict[Path, Any], run: Any, url: str) -> None:
-    """Write all sources of the site."""
+def write_sources(notebooks: dict[Path, Any], run: Any, url: str, only: list[str] | None) -> None:
+    """Write all sources of the site; of a trial, those of some notebooks."""
     links = Links(url)
     shown = {path: nb for path, nb in notebooks.items()}
     for path in [*shown, *sorted((NOTEBOOKS / "stages").glob("*.ipynb"))]:
         links.pages[path] = str(path.relative_to(NOTEBOOKS)).removeprefix("docs/")
-    repo = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "data/README.md": "data/readme.md", "bench/README.md": "bench.md"}
+    repo = {
+        "CHANGELOG.md": "changelog.md",
+        "CONTRIBUTING.md": "contributing.md",
+        "data/README.md": "data/readme.md",
+        "bench/README.md": "bench.md",
+    }
     links.pages |= {ROOT / name: page for name, page in repo.items()}
     links.pages |= {ROOT / "README.md": "index.ipynb", ROOT / "conf" / "README.md": "reference/configuration.md"}
     shutil.rmtree(SOURCE, ignore_errors=True)
@@ -349,21 +403,43 @@ def write_sources(notebooks: dict[Path, Any], run: Any, url: str) -> None:
     for name, (title, said) in SECTIONS.items():
         inner = sorted(p for p in shown if p.parent == NOTEBOOKS / "docs" / name)
         pages = [(f"{name}/{p.stem}", *title_of(shown[p])) for p in inner]
-        pages += [("coming_from_kedro", *title_of(shown[NOTEBOOKS / "coming_from_kedro.ipynb"]))] * (name == "tutorials")
+        kedro = NOTEBOOKS / "coming_from_kedro.ipynb"
+        pages += [("coming_from_kedro", *title_of(shown[kedro]))] if name == "tutorials" and kedro in shown else []
         (SOURCE / f"{name}.md").write_text(contents(title, said, pages, title), "utf-8")
-    subprocess.run([sys.executable, "-m", "pokeml", "viz", "-o", str(SOURCE / "viz.svg")], cwd=ROOT, check=True, capture_output=True)
-    pages = example_pages(run, links, shown, True)
-    picture = "![The example's pipelines, with the states of the last run](viz.svg)\n\n<a href=\"viz.html\">The same to walk about in</a>."
+    subprocess.run(
+        [sys.executable, "-m", "pokeml", "viz", "-o", str(SOURCE / "viz.svg")],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    pages = example_pages(run, links, shown)
+    picture = '![The example\'s pipelines, with the states of the last run](viz.svg)\n\n<a href="viz.html">The same to walk about in</a>.'
     said = f"Predict a Pokémon's primary type from its statistics. The last run, {run.id}, as everything here shows it:\n\n{picture}"
     (SOURCE / "example.md").write_text(contents("The example", said, pages, "The example"), "utf-8")
     own = [p for p in shown if p.parent == NOTEBOOKS and p.stem[0].isdigit()]
     machinery = [(p.stem, *title_of(shown[p])) for p in own]
-    (SOURCE / "notebooks.md").write_text(contents("The notebooks", "All of pokeml, in the order in which it is built.", machinery, "The notebooks"))
-    (SOURCE / "api.md").write_text(contents("API", "Every public name of every module.", api_pages(), "API"), "utf-8")
-    more = [("api", "API", "Every public name of every module."), ("notebooks", "The notebooks", "The source of all modules.")]
-    more += [("changelog", "Changelog", "What is different."), ("contributing", "Contributing", "How to change something."), ("bench", "How it is measured", ""), ("data/readme", "Where the data come from", "")]
-    (SOURCE / "reference.md").write_text(contents("Reference", "What there is, exactly.", references() + more, "Reference"), "utf-8")
-    (SOURCE / "404.md").write_text("---\norphan: true\n---\n\n# There is no such page\n\nBegin with the tour, or search.\n")
+    (SOURCE / "notebooks.md").write_text(
+        contents("The notebooks", "All of pokeml, in the order in which it is built.", machinery, "The notebooks")
+    )
+    (SOURCE / "api.md").write_text(
+        contents("API", "Every public name of every module.", api_pages(only), "API"), "utf-8"
+    )
+    more = [
+        ("api", "API", "Every public name of every module."),
+        ("notebooks", "The notebooks", "The source of all modules."),
+    ]
+    more += [
+        ("changelog", "Changelog", "What is different."),
+        ("contributing", "Contributing", "How to change something."),
+        ("bench", "How it is measured", ""),
+        ("data/readme", "Where the data come from", ""),
+    ]
+    (SOURCE / "reference.md").write_text(
+        contents("Reference", "What there is, exactly.", references() + more, "Reference"), "utf-8"
+    )
+    (SOURCE / "404.md").write_text(
+        "---\norphan: true\n---\n\n# There is no such page\n\nBegin with the tour, or search.\n"
+    )
     index = json.loads((SOURCE / "index.ipynb").read_text("utf-8"))
     tree = "\n".join([*SECTIONS, "example", "reference"])
     toc = {"cell_type": "markdown", "id": "toc", "metadata": {}, "source": f"```{{toctree}}\n:hidden:\n\n{tree}\n```"}
@@ -371,46 +447,94 @@ def write_sources(notebooks: dict[Path, Any], run: Any, url: str) -> None:
     (SOURCE / "index.ipynb").write_text(json.dumps(index), "utf-8")
 
 
-def finish(url: str, notebooks: dict[Path, Any]) -> None:
+def finish(site: Path, url: str, notebooks: dict[Path, Any]) -> None:
     """Add what the generator does not make: the picture's page, sitemap, llms.txt, and nothing for GitHub to interpret."""
-    subprocess.run([sys.executable, "-m", "pokeml", "viz", "-o", str(SITE / "viz.html")], cwd=ROOT, check=True, capture_output=True)
-    text = (SITE / "viz.html").read_text("utf-8")
-    (SITE / "viz.html").write_text(re.sub(r'"root": "[^"]*"', f'"root": {json.dumps(f"{url}/blob/main/" if url else "")}', text), "utf-8")
-    (SITE / ".nojekyll").touch()
+    subprocess.run(
+        [sys.executable, "-m", "pokeml", "viz", "-o", str(site / "viz.html")], cwd=ROOT, check=True, capture_output=True
+    )
+    text = (site / "viz.html").read_text("utf-8")
+    (site / "viz.html").write_text(
+        re.sub(r'"root": "[^"]*"', f'"root": {json.dumps(f"{url}/blob/main/" if url else "")}', text), "utf-8"
+    )
+    (site / ".nojekyll").touch()
     base = os.environ.get("DOCS_URL", "").rstrip("/")
-    pages = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html") if "_static" not in p.parts)
-    listed = "".join(f"<url><loc>{base}/{page}</loc></url>" for page in pages if page not in ("404.html", "genindex.html", "search.html"))
-    (SITE / "sitemap.xml").write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{listed}</urlset>\n')
-    about = title_of(notebooks[NOTEBOOKS / "index.ipynb"])
+    pages = sorted(p.relative_to(site).as_posix() for p in site.rglob("*.html") if "_static" not in p.parts)
+    listed = "".join(
+        f"<url><loc>{base}/{page}</loc></url>"
+        for page in pages
+        if page not in ("404.html", "genindex.html", "search.html")
+    )
+    (site / "sitemap.xml").write_text(
+        f'<?xml version="1.0" encoding="utf-8"?>\n<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{listed}</urlset>\n'
+    )
+    about = title_of(read(NOTEBOOKS / "index.ipynb"))
     lines = [f"# {about[0]}", "", f"> {about[1]}", ""]
     for path, nb in notebooks.items():
         title, said = title_of(nb)
         page = str(path.relative_to(NOTEBOOKS)).removeprefix("docs/").removesuffix(".ipynb")
         lines.append(f"- [{title}]({base}/{page}.html){f': {said}' if said else ''}")
-    (SITE / "llms.txt").write_text("\n".join(lines) + "\n", "utf-8")
+    (site / "llms.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def check(site: Path) -> list[str]:
+    """Name what is wrong with the site: links that lead nowhere, public names that the API leaves out."""
+    import importlib
+
+    wrong = []
+    pages = {p: p.read_text("utf-8") for p in site.rglob("*.html") if "_static" not in p.parts}
+    names = {p: set(re.findall(r"""\bid=["']([^"']+)""", text)) for p, text in pages.items()}
+    for page, text in pages.items():
+        if page.name == "viz.html":  # its links lead into the repository
+            continue
+        for link in set(re.findall(r"""<(?:a|img|link|script)\b[^>]*?\b(?:href|src)=["']([^"']+)""", text)):
+            if re.match(r"[a-z]+:|//", link):
+                continue
+            target, _, anchor = unquote(link.partition("?")[0]).partition("#")
+            file = (page.parent / target).resolve() if target else page
+            file = file / "index.html" if file.is_dir() else file
+            if not file.is_file() or anchor and file in names and anchor not in names[file]:
+                wrong.append(f"{page.relative_to(site)}: {link} leads nowhere")
+    for page in (site / "api").glob("pokeml*.html"):
+        module = importlib.import_module(page.stem)
+        told = {
+            n
+            for n in getattr(module, "__all__", [])
+            if callable(getattr(module, n)) and getattr(module, n).__module__ == page.stem
+        }
+        wrong += [f"api/{page.name} leaves out {n}" for n in sorted(told) if f"{page.stem}.{n}" not in names[page]]
+    return wrong
 
 
 def main() -> None:
     """Build the site."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--execute", metavar="NAMES", help="Execute only these notebooks (for a trial); the others show no outputs.")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--only", metavar="NAMES", help="For a trial: only these notebooks, and the modules that they export."
+    )
+    parser.add_argument("--out", type=Path, default=SITE, help="Where the site goes.")
+    parser.add_argument("--workers", type=int, default=2, help="How many notebooks are executed at once.")
     options = parser.parse_args()
+    only = options.only.split(",") if options.only else None
+    site = options.out.resolve()
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
     url = os.environ.get("REPOSITORY_URL", "").rstrip("/")
     run = last_run()
-    paths = all_notebooks()
-    chosen = [p for p in paths if options.execute is None or p.stem in options.execute.split(",")]
-    executed = execute_all(chosen, options.workers)
-    notebooks = {path: executed.get(path) or read(path) for path in paths}
-    write_sources(notebooks, run, url)
-    shutil.rmtree(SITE, ignore_errors=True)
-    call = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "2", "-c", str(HERE), "-d", str(HERE / "doctrees"), str(SOURCE), str(SITE)]
-    if subprocess.run(call, env=os.environ | {"REPOSITORY_URL": url}).returncode:
+    paths = [path for path in all_notebooks() if only is None or path.stem in only]
+    notebooks = execute_all(paths, options.workers, is_all=only is None)
+    write_sources(notebooks, run, url, only)
+    built = HERE / "build"  # MyST-NB leaves a folder beside what it builds
+    shutil.rmtree(built, ignore_errors=True)
+    quiet = ["-q", "--keep-going", *([] if only else ["-W"])]  # in a trial, links to pages left out are no mistakes
+    call = ["-m", "sphinx", *quiet, "-c", str(HERE), "-d", str(built / "doctrees"), str(SOURCE), str(built / "html")]
+    if subprocess.run([sys.executable, *call], env=os.environ | {"REPOSITORY_URL": url}).returncode:
         sys.exit("The docs cannot be built: see the warnings above.")
-    finish(url, notebooks)
-    print(f"The site is in {SITE.relative_to(ROOT)}/: {len(list(SITE.rglob('*.html')))} pages", flush=True)
+    shutil.rmtree(site, ignore_errors=True)
+    shutil.move(built / "html", site)
+    finish(site, url, notebooks)
+    if wrong := check(site) if only is None else []:
+        sys.exit("\n".join(["The docs are not whole.", *wrong]))
+    print(f"The site is in {site}: {len(list(site.rglob('*.html')))} pages", flush=True)
 
 
 if __name__ == "__main__":

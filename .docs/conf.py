@@ -13,12 +13,25 @@ sys.path.insert(0, str(ROOT))
 project, author = "pokeml", "The pokeml authors"
 release = metadata.version("pokeml")
 copyright = "The pokeml authors, Apache License 2.0"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.linkcode", "sphinx_click", "sphinx_copybutton"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.linkcode",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
 nb_execution_mode = "off"  # build.py has executed them
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing", "myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure", "ref.python"]
+suppress_warnings = [
+    "myst.xref_missing",
+    "myst.header",
+    "mystnb.unknown_mime_type",
+    "misc.highlighting_failure",
+    "ref.python",
+]
 suppress_warnings += ["ref.term", "ref.ref"]  # in what classes inherit from scikit-learn
 exclude_patterns = ["**.ipynb_checkpoints"]
 root_doc = "index"

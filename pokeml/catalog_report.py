@@ -107,7 +107,7 @@ _SECRET = re.compile(r"passw|secret|token|api_?key|access_?key|account_?key|conn
 
 
 def hide_secrets(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Put *** in place of what is a secret, or looks like one."""
+    """Put stars in place of what is a secret, or looks like one."""
     if isinstance(value, Mapping):
         plain = {key for key, inner in value.items() if not isinstance(inner, Mapping | list)}
         hidden = {key for key in plain if _SECRET.search(str(key))}
