@@ -669,6 +669,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'pokeml.node_runner._Shelf.can_load': ('node_runner.html#_shelf.can_load', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner._Shelf.check_input': ( 'node_runner.html#_shelf.check_input',
                                                                                'pokeml/node_runner.py'),
+                                    'pokeml.node_runner._Shelf.known': ('node_runner.html#_shelf.known', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner._Shelf.load': ('node_runner.html#_shelf.load', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner._Shelf.look': ('node_runner.html#_shelf.look', 'pokeml/node_runner.py'),
                                     'pokeml.node_runner._Shelf.own': ('node_runner.html#_shelf.own', 'pokeml/node_runner.py'),

@@ -17,13 +17,13 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
-from .catalog import Catalog
 from .dataset import MetricsDataset
 from .graph import libraries
 from .helper import HelperGone, close_helper, the_helper, without
 from .hooks import HookError, Hooks, find_hooks
 from .in_step import package_folder
 from .inline import left_out, run_nodes
+from .lineage import Lineage
 from .node_runner import NodeRunner, message_of
 from .pipeline import Node, Pipeline, base_name
 from .plan import Plan, check_engine
@@ -209,7 +209,7 @@ class _Carrier:
                 return False
             verdicts = plan.lineage.nodes(part, plan.force, set(), needed=bool(self.keep & set(part.makers)))
             if all(verdict.is_good for verdict in verdicts):
-                stage.nodes = [unchanged_node(n, stage.name, plan.catalog) for n in part.nodes]
+                stage.nodes = [unchanged_node(n, stage.name, plan.lineage.lineage) for n in part.nodes]
             return bool(stage.nodes)
         verdict = plan.lineage.check(part, stage.name, notebook, plan.force, set())
         stage.why = verdict.reasons
@@ -350,11 +350,18 @@ class _Carrier:
             self.run.error = self.run.errors[0]
 
 
-def unchanged_node(node: Node, stage: str, catalog: Catalog) -> dict[str, Any]:
+def unchanged_node(node: Node, stage: str, lineage: Lineage) -> dict[str, Any]:
     """Write the record of a node that is up to date, and whose outputs nobody had to load."""
-    outputs = [{"name": o} | ({"path": catalog[o].shown} if o in catalog else {}) for o in node.outputs]
-    about = {"name": node.name, "stage": stage, "status": "unchanged", "why": []}
-    return about | {"inputs": [], "outputs": outputs, "duration": 0.0}
+
+    def known(dataset: str) -> dict[str, Any]:
+        if dataset not in lineage.catalog:
+            return {"name": dataset}
+        kept = lineage.catalog[dataset]
+        about = {"name": dataset, "path": kept.shown, "xxh3_128": lineage.fingerprint(dataset)}
+        return about | ({"layer": kept.layer} if kept.layer else {})
+
+    data = {"inputs": list(map(known, dict.fromkeys(node.datasets))), "outputs": list(map(known, node.outputs))}
+    return {"name": node.name, "stage": stage, "status": "unchanged", "why": [], **data, "duration": 0.0}
 
 
 def thread_limits(jobs: int) -> dict[str, str]:
