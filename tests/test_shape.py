@@ -13,9 +13,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from pokeml.graph import load_pipelines
-from pokeml.pipeline import mermaid
 from pokeml.project import find_project
+from pokeml.viz import render
 
 NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 NOTEBOOKS = [p for p in NOTEBOOKS if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts)]
@@ -118,8 +117,9 @@ def test_commands_of_the_readme_are_commands_of_the_makefile():
 
 
 def test_readme_shows_the_pipeline_as_it_is():
-    picture = mermaid(load_pipelines(find_project(ROOT)))
-    assert f"```mermaid\n{picture}\n```" in (ROOT / "README.md").read_text("utf-8")
+    shown = re.search(r"!\[.*\]\((nbs/docs/images/pipeline\.svg)\)", (ROOT / "README.md").read_text("utf-8"))[1]
+    picture = render(find_project(ROOT), "svg", ROOT / shown)
+    assert (ROOT / shown).read_bytes() == picture, f"write it anew: pokeml viz -o {shown} --run none"
 
 
 def test_readme_tells_the_figures_as_measured():
