@@ -25,6 +25,7 @@ SECTIONS = {
     "how_to": ("How-to guides", "Steps for what you want to do."),
     "concepts": ("Concepts", "Why it is as it is, and how it works."),
 }
+FOLD = '<summary aria-label="Pages below">'
 DIRECTIVE = re.compile(r"^\s*#\|\s*(.+?)\s*$", re.MULTILINE)
 
 
@@ -457,6 +458,11 @@ def finish(site: Path, url: str, notebooks: dict[Path, Any]) -> None:
         re.sub(r'"root": "[^"]*"', f'"root": {json.dumps(f"{url}/blob/main/" if url else "")}', text), "utf-8"
     )
     (site / ".nojekyll").touch()
+    for page in site.rglob("*.html"):  # the theme gives what folds the navigation no name for a screen reader
+        text = page.read_text("utf-8")
+        named = text.replace('<summary><span class="toctree-toggle"', f'{FOLD}<span class="toctree-toggle"')
+        if named != text:
+            page.write_text(named, "utf-8")
     base = os.environ.get("DOCS_URL", "").rstrip("/")
     pages = sorted(p.relative_to(site).as_posix() for p in site.rglob("*.html") if "_static" not in p.parts)
     listed = "".join(

@@ -48,6 +48,7 @@ python_use_unqualified_type_names = True
 html_theme = "pydata_sphinx_theme"
 html_title = "pokeml"
 html_static_path = ["static"]
+html_favicon = "static/favicon.svg"  # else each browser asks for one that is not there
 html_css_files = ["site.css"]
 templates_path = ["templates"]
 html_copy_source = True
