@@ -4,6 +4,7 @@ A page begins with a hidden cell that calls `work_in`, `bakery` or `example`, an
 """
 
 import atexit
+import importlib
 import json
 import os
 import shutil
@@ -49,6 +50,11 @@ def leave() -> None:
         os.chdir(_before["folder"])
         os.environ.clear()
         os.environ.update(_before["env"])
+        for name, module in list(sys.modules.items()):  # the next page may import a package of the same name
+            places = [getattr(module, "__file__", None), *(getattr(module, "__path__", None) or ())]
+            if any(str(place).startswith(_before["temporary"]) for place in places):
+                del sys.modules[name]
+        importlib.invalidate_caches()
         shutil.rmtree(_before["temporary"], ignore_errors=True)
         _before.clear()
         sys.path[:] = [place for place in sys.path if place != ".."]
