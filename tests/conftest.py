@@ -106,6 +106,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cold", action="store_true", help="start every process as a user does, which takes much longer")
 
 
+pytest.register_assert_rewrite("browser")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def starts(request: pytest.FixtureRequest):
     """Have processes forked (see `forked`), unless `--cold` is given or the system cannot."""

@@ -29,9 +29,10 @@ from typing import Any
 
 # Neither what reads the environment on import (matplotlib), nor what starts a thread.
 LIBRARIES = """
-    IPython.core.application IPython.core.interactiveshell click click.shell_completion filelock
-    fsspec.implementations.local ipykernel.ipkernel ipykernel.kernelapp jupyter_client nbclient nbformat numpy omegaconf
-    pandas papermill pluggy pyarrow.parquet pydantic rich.console rich.logging rich.progress rich.table sklearn.ensemble
+    click click.shell_completion fast_sugiyama filelock fsspec.implementations.local http.server ipykernel.ipkernel
+    ipykernel.kernelapp IPython.core.application IPython.core.interactiveshell jupyter_client markdown_it nbclient
+    nbformat nh3 numpy omegaconf pandas papermill pluggy pyarrow.parquet pydantic pygments.formatters.html
+    pygments.lexers pygments.lexers.python rich.console rich.logging rich.progress rich.table sklearn.ensemble
     sklearn.linear_model sklearn.metrics sklearn.model_selection sklearn.pipeline sklearn.preprocessing sklearn.tree
     sqlite3 xxhash yaml
 """.split()

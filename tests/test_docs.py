@@ -90,7 +90,7 @@ def test_a_page_can_be_read_by_all(url, browser, name):
         with opened(browser, f"{url}/{name}.html", size, url, color_scheme=scheme) as page:
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             assert is_within(page)
-            if size is DESK or name in ("how_to/90_planted", "stages/01_pre_processing"):
+            if size is DESK and name != "02a_pipeline":  # index is a notebook as well, and not so long
                 assert findings(page) == []
 
 
