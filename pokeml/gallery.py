@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .compare import better, scores, summary
+from .compare import Difference, better, scores, summary
 from .location import whole_file
 from .project import PokemlError, Project
-from .record import Run, find_run, read_runs
-from .run_page import frame, mark, moment, seconds, why_lines, write_page
+from .record import Run, find_run, read_run, read_runs
+from .run_page import change, frame, mark, moment, seconds, why_lines, write_page
 
 # %% ../nbs/06h_gallery.ipynb #66ca9617
 KEPT = "gallery.json"
@@ -81,13 +81,7 @@ class _Book:
 
     def previous(self, run_id: str) -> Run | None:
         older = [other for other in self.ids if other < run_id]
-        return self.read(older[0]) if older else None
-
-    def read(self, run_id: str) -> Run | None:
-        try:
-            return Run.from_json((self.project.outputs / "runs" / run_id / "run.json").read_text("utf-8"))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):  # the list does without it
-            return None
+        return read_run(self.project, older[0]) if older else None
 
     def stale(self) -> list[str]:
         """Name the runs, the oldest first, of which the list does not say what their records say now."""
@@ -143,11 +137,7 @@ def _cards(rows: list[dict[str, Any]], columns: list[str]) -> str:
         known = [v for v in values if v is not None and isfinite(v)]
         if not known:
             continue
-        change, direction = known[-1] - known[-2] if len(known) > 1 else 0, better(name)
-        told = ""
-        if change:
-            good = (change > 0) == (direction == "higher")
-            told = f'<span class="{"good" if good else "bad"}">{change:+.4g} {"better" if good else "worse"}</span>'
+        told = change(Difference(name, known[-2:], better(name)))
         cards.append(
             f'<div class="score"><h3>{escape(_short(name, columns))}</h3><p><strong>{known[-1]:.4g}</strong> {told}</p>'
             f"{_spark(values, name)}</div>"
@@ -250,7 +240,7 @@ def write_run(project: Project, run: Run) -> Path:
     for run_id in book.stale():
         if run_id == run.id:
             book.write(run, trust=False)
-        elif older := book.read(run_id):
+        elif older := read_run(project, run_id):
             if older.status == "running":  # while this run holds the project's lock
                 older.status = "killed"
             with contextlib.suppress(Exception):  # a record that another version has written: the list does without it
@@ -263,7 +253,7 @@ def refresh(project: Project) -> None:
     """Bring the pages up to date with the records, after one was changed or removed."""
     book = _Book(project, _read_kept(project))
     for run_id in book.stale():
-        run = book.read(run_id)
+        run = read_run(project, run_id)
         if run is not None and run.status != "running":
             book.write(run, trust=False)
     book.save()
@@ -290,7 +280,7 @@ def write_all(project: Project, trust: bool = False) -> Path:
     with contextlib.suppress(PokemlError):  # one of the records cannot be read
         known = {run.id: run for run in read_runs(project)}  # of those under way it says which were killed
     for run_id in reversed(book.ids):
-        if run := known.get(run_id) or book.read(run_id):
+        if run := known.get(run_id) or read_run(project, run_id):
             with contextlib.suppress(Exception):  # as in `write_run`
                 book.write(run, trust)
     book.save()

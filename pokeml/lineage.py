@@ -276,6 +276,16 @@ class Lineage:
             entry.append(self.sources.closure(f"{module}:{unit}")[0])
         return entry
 
+    def known(self, dataset: str) -> dict[str, Any]:
+        """Tell for a record what is known of a dataset without loading it: path, version, hash and layer."""
+        about: dict[str, Any] = {"name": dataset}
+        if dataset in self.catalog and self.catalog[dataset].exists():
+            kept = self.catalog[dataset]
+            about |= {"path": kept.shown, "xxh3_128": self.fingerprint(dataset)}
+            about |= {"version": kept.version} if kept.version else {}
+            about |= {"layer": kept.layer} if kept.layer else {}
+        return about
+
     def version(self, library: str, beside: Path | None = None) -> tuple[str, str]:
         """Tell a library's name and version, as they were when this was asked first; see `version_of`."""
         if (library, beside) not in self._versions:

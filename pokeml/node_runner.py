@@ -139,17 +139,7 @@ class _Shelf:
 
     def about(self, dataset: str, value: Any) -> dict[str, Any]:
         """Describe a value for the record: its size, where it lies, in which version, and its hash if it is kept."""
-        return {"name": dataset} | describe(value) | self.known(dataset)
-
-    def known(self, dataset: str) -> dict[str, Any]:
-        """Tell what is known of a dataset without loading it."""
-        about: dict[str, Any] = {"name": dataset}
-        if dataset in self.catalog and self.catalog[dataset].exists():
-            kept = self.catalog[dataset]
-            about |= {"path": kept.shown, "xxh3_128": self.lineage.fingerprint(dataset)}
-            about |= {"version": kept.version} if kept.version else {}
-            about |= {"layer": kept.layer} if kept.layer else {}
-        return about
+        return {"name": dataset} | describe(value) | self.lineage.known(dataset)
 
     def can_load(self, node: Node) -> bool:
         return all(o in self.catalog and self.catalog[o].exists() for o in node.outputs)
@@ -325,7 +315,7 @@ class NodeRunner:
                 values = self._outputs(node, record, force, load)
                 record["outputs"] = [self._shelf.about(o, value) for o, value in values.items()]
                 if not values:
-                    record["outputs"] = [self._shelf.known(o) for o in node.outputs]
+                    record["outputs"] = [self._lineage.known(o) for o in node.outputs]
             except BaseException as error:
                 record["status"], record["hint"] = "failed", hint(node, error, self.config, self.project)
                 record["place"] = stopped_at(error, self.project)
@@ -350,7 +340,7 @@ class NodeRunner:
             verdict.reasons = ["forced"]
         if verdict.is_good:
             record["status"] = "unchanged"
-            record["inputs"] = [self._shelf.known(d) for d in dict.fromkeys(node.datasets)]
+            record["inputs"] = [self._lineage.known(d) for d in dict.fromkeys(node.datasets)]
             return {o: self._shelf.look(o) for o in node.outputs if load}
         record["why"] = verdict.reasons
         values = self._compute(node, record)

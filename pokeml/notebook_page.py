@@ -10,7 +10,7 @@ __all__ = ['Keeper', 'safe_html', 'markdown_html', 'code_html', 'code_css', 'ima
 import base64
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from html import escape, unescape
 from importlib.resources import files
 from typing import Any
@@ -92,18 +92,26 @@ def markdown_html(text: str, attachments: Mapping[str, Any] | None = None) -> st
     return safe_html(_markdown().render(text))
 
 
-def code_html(source: str, language: str = "python") -> str:
-    """Colour code: spans with the classes of Pygments."""
+@cache
+def _colours(language: str) -> Any:
+    """Give what colours code of a language: a function; None for one that Pygments does not know."""
     from pygments import highlight
     from pygments.formatters.html import HtmlFormatter
     from pygments.lexers import get_lexer_by_name
     from pygments.util import ClassNotFound
 
     try:
-        lexer = get_lexer_by_name(language, stripnl=False)
+        return partial(
+            highlight, lexer=get_lexer_by_name(language, stripnl=False), formatter=HtmlFormatter(nowrap=True)
+        )
     except ClassNotFound:
-        return escape(source)
-    return highlight(source, lexer, HtmlFormatter(nowrap=True))
+        return None
+
+
+def code_html(source: str, language: str = "python") -> str:
+    """Colour code: spans with the classes of Pygments."""
+    colour = _colours(language)
+    return colour(source) if colour else escape(source)
 
 
 @cache

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from .project import PokemlError, find_project, suggest
+from .project import PokemlError, find_project, flat, suggest
 
 # %% ../nbs/07a_options.ipynb #cfd995c6
 def split_names(context: Any, option: Any, values: tuple[str, ...]) -> list[str]:
@@ -44,15 +44,6 @@ def _split_pairs(text: str) -> Iterator[str]:
     yield text[begin:]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Join nested names by dots, as they are typed."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        is_inner = isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value)
-        found |= _flat(value, f"{prefix}{name}.") if is_inner else {f"{prefix}{name}": value}
-    return found
-
-
 def _pair(text: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
@@ -60,7 +51,7 @@ def _pair(text: str) -> dict[str, Any]:
 
     if text.strip().startswith("@"):
         path = Path(text.strip()[1:]).expanduser()
-        return _flat(read_yaml(path, str(path))[0])
+        return flat(read_yaml(path, str(path))[0])
     match = re.match(r"\s*([^\s=:]+)\s*[=:](.*)$", text, re.DOTALL)
     if not match:
         raise PokemlError(f"--params takes name=value, but got {text!r}.")
@@ -76,7 +67,7 @@ def parse_params(context: Any, option: Any, values: tuple[str | Mapping[str, Any
     in_file = ((context and context.default_map) or {}).get("params", ())  # what is typed is laid over it
     params: dict[str, Any] = {}
     for value in (*in_file, *values):
-        pairs = [_flat(value)] if isinstance(value, Mapping) else map(_pair, _split_pairs(value))
+        pairs = [flat(value)] if isinstance(value, Mapping) else map(_pair, _split_pairs(value))
         for pair in pairs:
             params |= pair
     return params

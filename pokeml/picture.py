@@ -94,11 +94,8 @@ def _bands(order: Sequence[str], items: Mapping[str, Item], above: Mapping, belo
     """Give each item its lane, as (how often the lanes began anew, name)."""
     bands: dict[str, tuple[int, str]] = {}
 
-    def lowest(keys: Iterable[str]) -> tuple[int, str]:
-        return max((bands[key] for key in keys if key in bands), default=(0, ""))
-
     for key in order:
-        floor, lane = lowest(above[key]), items[key].lane
+        floor, lane = max((bands[k] for k in above[key] if k in bands), default=(0, "")), items[key].lane
         wanted = [lane] if lane else [name for k in below[key] if (name := items[k].lane)]
         if wanted:
             bands[key] = min((floor[0] + (name < floor[1]), name) for name in wanted)
@@ -160,7 +157,7 @@ def lay_out(items: Sequence[Item], edges: Iterable[tuple[str, str]]) -> Layout:
     Parameters
     ----------
     items
-        What is drawn; of two with one key, the first.
+        What is drawn; of two with one key, the last.
     edges
         Pairs of keys, from and to.
 
@@ -169,8 +166,7 @@ def lay_out(items: Sequence[Item], edges: Iterable[tuple[str, str]]) -> Layout:
     graphlib.CycleError
         If the edges go round in a circle.
     """
-    by_key = {item.key: item for item in reversed(items)}
-    by_key = {item.key: by_key[item.key] for item in items}
+    by_key = {item.key: item for item in items}
     edges = [pair for pair in dict.fromkeys(edges) if pair[0] in by_key and pair[1] in by_key]
     above: dict[str, list[str]] = {key: [] for key in by_key}
     below: dict[str, list[str]] = {key: [] for key in by_key}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GOOD', 'RUN_ID', 'StageRun', 'Run', 'RunFailed', 'Outputs', 'now', 'iso', 'moment_of', 'new_id', 'git_state',
-           'library_versions', 'read_runs', 'find_run']
+           'library_versions', 'read_run', 'read_runs', 'find_run']
 
 # %% ../nbs/06_record.ipynb #0d19a2c6
 import json
@@ -341,6 +341,14 @@ def library_versions() -> dict[str, str]:
     return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
 
 # %% ../nbs/06_record.ipynb #9755a329
+def read_run(project: Project, run_id: str) -> Run | None:
+    """Read the record of a run; None where it is not there, or cannot be read."""
+    try:
+        return Run.from_json((project.outputs / "runs" / run_id / "run.json").read_text("utf-8"))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # removed meanwhile, or another version's
+        return None
+
+
 def read_runs(project: Project) -> list[Run]:
     """Read the records of a project's runs, the newest first.
 

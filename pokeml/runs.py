@@ -352,16 +352,9 @@ class _Carrier:
 
 def unchanged_node(node: Node, stage: str, lineage: Lineage) -> dict[str, Any]:
     """Write the record of a node that is up to date, and whose outputs nobody had to load."""
-
-    def known(dataset: str) -> dict[str, Any]:
-        if dataset not in lineage.catalog:
-            return {"name": dataset}
-        kept = lineage.catalog[dataset]
-        about = {"name": dataset, "path": kept.shown, "xxh3_128": lineage.fingerprint(dataset)}
-        return about | ({"layer": kept.layer} if kept.layer else {})
-
-    data = {"inputs": list(map(known, dict.fromkeys(node.datasets))), "outputs": list(map(known, node.outputs))}
-    return {"name": node.name, "stage": stage, "status": "unchanged", "why": [], **data, "duration": 0.0}
+    inputs = [lineage.known(d) for d in dict.fromkeys(node.datasets)]
+    about = {"name": node.name, "stage": stage, "status": "unchanged", "why": []}
+    return about | {"inputs": inputs, "outputs": [lineage.known(o) for o in node.outputs], "duration": 0.0}
 
 
 def thread_limits(jobs: int) -> dict[str, str]:

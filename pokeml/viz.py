@@ -24,7 +24,7 @@ from .notebook_page import code_css, page
 from .picture import STATES, Item, dot, svg, to_png
 from .pipeline import Pipeline, drawn_nodes, mermaid, picture_items
 from .project import PokemlError, Project
-from .record import Run
+from .record import Run, read_run
 from .viz_facts import collect, run_facts
 
 # %% ../nbs/08s_viz.ipynb #4d5ceb62
@@ -190,9 +190,6 @@ def render(
         If there is no such pipeline, or what a PNG needs is not installed.
     """
     pipelines, facts = collect(project, env, names, run, preview and form == "html")
-    if run is None:
-        for it in facts["items"].values():
-            it.pop("state", None)
     if form == "html":
         root = f"{quote(os.path.relpath(project.root, path.parent))}/"
         outputs = f"{quote(os.path.relpath(project.outputs, path.parent))}/"
@@ -216,11 +213,8 @@ def render(
 # %% ../nbs/08s_viz.ipynb #b06c704a
 def _newest(project: Project) -> Run | None:
     """Read the newest run's record; none where there is no run yet."""
-    folders = sorted((project.outputs / "runs").glob("*/run.json"))
-    try:
-        return Run.from_json(folders[-1].read_text("utf-8")) if folders else None
-    except (ValueError, TypeError, KeyError, OSError):  # it is being removed
-        return None
+    ids = sorted(path.parent.name for path in (project.outputs / "runs").glob("*/run.json"))
+    return read_run(project, ids[-1]) if ids else None
 
 
 def state_of(run: Run | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ __all__ = ['stale_nodes', 'run_facts', 'collect']
 
 # %% ../nbs/08r_viz_facts.ipynb #18a822f3
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from .catalog import Catalog
 from .catalog_report import list_datasets, resolve
-from .config import load_config, load_credentials
+from .config import load_config, load_credentials, look_up
 from .gallery import cell_links
 from .graph import read_graph
 from .in_step import package_folder, place_of
@@ -158,7 +158,6 @@ def collect(
     links = cell_links(project, run) if run else {}
     stale, hindered = stale_nodes(project, env) if run else ({}, "")  # without a run nothing has a state
     items: dict[str, dict[str, Any]] = {}
-    values: dict[str, Any] = {}
     for name, part in chosen.items():
         items[f"pipeline:{name}"] = {"kind": "pipeline", "name": name, "nodes": [n.name for n in part.nodes]}
         for n in part.nodes:
@@ -180,9 +179,8 @@ def collect(
             if n.name in stale:
                 items[key] |= {"state": "stale", "stale": stale[n.name]}
             for parameter in names:
-                values[parameter] = _value(config.values, parameter)
                 known = items.setdefault(f"params:{parameter}", {"kind": "parameter", "name": parameter, "nodes": []})
-                known |= {"value": values[parameter], "place": config.place(parameter) if parameter in values else ""}
+                known |= {"value": look_up(config.values, parameter, None), "place": config.place(parameter)}
                 known["nodes"].append(n.name)
     resolved = resolve(catalog, list(catalog))
     for one in list_datasets(catalog, chosen.values(), only_used=True):
@@ -200,13 +198,6 @@ def collect(
     if run:
         last = {"id": run.id, "label": run.label, "status": run.status, "started": run.started, "scores": run.scores()}
     return chosen, {"items": items, "run": last, "notes": [hindered] if hindered else []}
-
-
-def _value(values: Mapping[str, Any], name: str) -> Any:
-    found: Any = values
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
 
 
 def _preview(dataset: Any) -> dict[str, Any]:
