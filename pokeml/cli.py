@@ -11,8 +11,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,8 +22,9 @@ from .debug_command import debug
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .params_command import params
 from .predict_command import predict
+from .progress import live, plain, quiet, say
 from .project import PokemlError, find_project
-from .runs_command import MARKS, as_json_text, json_option, runs, summary
+from .runs_command import as_json_text, json_option, runs, summary
 from .serve_command import serve
 from .verify import verify
 from .viz_command import viz, watched
@@ -31,7 +32,6 @@ from .viz_command import viz, watched
 if TYPE_CHECKING:
     from pokeml.pipeline import Node
     from pokeml.plan import Plan
-    from pokeml.record import Run
 
 # %% ../nbs/10_cli.ipynb #01f9d68a
 def plan_lines(plan: "Plan") -> list[str]:
@@ -74,69 +74,6 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     ]
     asked = {"selection": plan.selection.given(), "env": plan.env, "params": plan.params, "label": plan.label}
     return asked | {"load_versions": plan.load_versions, "stages": stages, "left_out": plan.left_out}
-
-# %% ../nbs/10_cli.ipynb #52929d84
-def _say(text: str) -> None:
-    try:
-        click.echo(text)
-    except BrokenPipeError:  # `| head` has read enough; the run goes on
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
-
-
-@contextmanager
-def _plain() -> Iterator[Callable[["Run"], None]]:
-    told: set[str] = set()
-
-    def watch(run: "Run") -> None:
-        if not told:
-            told.add(run.id)
-            names = ", ".join(s.name for s in run.stages) or "nothing to do"
-            _say(f"Run {run.id}, environment {run.env}: {names}{f' ({run.label})' if run.label else ''}")
-        for stage in run.stages:
-            if (stage.duration is not None or stage.status == "skipped") and stage.name not in told:
-                told.add(stage.name)
-                parts = "nodes" if stage.engine == "inline" else "cells"
-                done = {"unchanged": "nothing to do", "skipped": "skipped"}.get(stage.status)
-                done = done or f"{stage.cell} of {stage.cells} {parts}"
-                _say(f"{MARKS[stage.status]} {stage.name}: {done}, {stage.duration or 0:.1f} s")
-
-    yield watch
-
-
-@contextmanager
-def _live() -> Iterator[Callable[["Run"], None]]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(24), TimeElapsedColumn(), TextColumn("{task.fields[cell]}"))
-    tasks: dict[str, Any] = {}
-    with Progress(*columns) as progress:
-
-        def watch(run: "Run") -> None:
-            width = max((len(s.name) for s in run.stages), default=0)
-            for stage in run.stages:
-                text = f"{MARKS[stage.status]} {stage.name:<{width}}"
-                if stage.name not in tasks:
-                    tasks[stage.name] = progress.add_task(text, start=False, total=None, cell="")
-                task = tasks[stage.name]
-                if stage.status == "running" and progress.tasks[task].start_time is None:
-                    progress.start_task(task)
-                ended = stage.duration is not None
-                progress.update(
-                    task,
-                    description=text,
-                    total=stage.cells or (1 if ended else None),
-                    completed=(stage.cell if stage.cells else 1) if ended else max(stage.cell - 1, 0),
-                    cell=f"cell {stage.cell}/{stage.cells} {'' if ended else stage.node or ''}" if stage.cells else "",
-                )
-                if ended and progress.tasks[task].stop_time is None:
-                    progress.stop_task(task)
-
-        yield watch
-
-
-@contextmanager
-def _quiet() -> Iterator[Callable[["Run"], None]]:
-    yield lambda run: None
 
 # %% ../nbs/10_cli.ipynb #073e6835
 class _Group(click.Group):
@@ -229,7 +166,7 @@ def _take_signals() -> Callable[[], None]:
     help="A warm kernel, papermill's fresh one, or this process without notebooks.",
 )
 @click.option("--viz", "is_shown", is_flag=True, help="Show the pipelines in a browser while they run.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but an error.")
+@click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print nothing but an error.")
 @json_option
 def run(
     env: str | None,
@@ -244,7 +181,7 @@ def run(
     timeout: float | None,
     engine: str,
     is_shown: bool,
-    quiet: bool,
+    is_quiet: bool,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -275,7 +212,7 @@ def run(
         set_logging(project, env)
     # Inline, the terminal belongs to the nodes and to the debugger.
     is_live = sys.stdout and sys.stdout.isatty() and engine != "inline"
-    show = _quiet if quiet or as_json else _live if is_live else _plain
+    show = quiet if is_quiet or as_json else live if is_live else plain
     with (
         watched(project, env, is_shown),
         show() as watch,
@@ -283,7 +220,7 @@ def run(
     ):  # inline, a node may print
         done = carry_out(plan, ["pokeml", *sys.argv[1:]], watch, engine, jobs, timeout, keep_going)
     if as_json:
-        _say(done.to_json().rstrip())
+        say(done.to_json().rstrip())
     if done.status != "completed":
         if done.cause and click.get_current_context().find_root().params["debug"]:
             from pokeml.inline import traceback_of
@@ -291,8 +228,8 @@ def run(
             click.echo(traceback_of(done.cause, project), err=True)
         click.echo(summary(done, project.env), err=True)
         sys.exit(130 if done.status == "interrupted" else 1)
-    if not (quiet or as_json):
-        _say("\n".join([summary(done, project.env), *(f"  {line}" for line in left_out_lines(plan))]))
+    if not (is_quiet or as_json):
+        say("\n".join([summary(done, project.env), *(f"  {line}" for line in left_out_lines(plan))]))
     gc.freeze()  # or Python looks through all that papermill has imported once more before it ends, for 0.05 s
 
 # %% ../nbs/10_cli.ipynb #423b329e
