@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TAKEN', 'failed_run', 'changed_inputs', 'open_run', 'made_again', 'parameter_of', 'source_cells', 'Scene',
-           'set_scene', 'run_cells', 'redefined', 'about', 'open_prompt']
+           'function_source', 'name_arguments', 'write_call', 'set_scene', 'run_cells', 'redefined', 'about',
+           'open_prompt']
 
 # %% ../nbs/08a_debug.ipynb #f4ff7b1e
 import __future__
@@ -276,7 +277,42 @@ def _bound(source: str) -> set[str]:
     return {s.get_name() for s in symbols if s.is_assigned() or s.is_imported() or s.is_namespace()}
 
 
-def _call(function: str, node: Node, variables: Mapping[str, str]) -> str:
+def function_source(project: Project, pipeline: str, node: Node) -> tuple[list[SourceCell], str, str]:
+    """Find the cells with the source of a node's function.
+
+    Returns
+    -------
+    cells : list
+        The cells; empty where it comes from no notebook.
+    prepare : str
+        The code that takes the function from its module, where there are no such cells.
+    function : str
+        How the function is called after these.
+    """
+    if unit := unit_name(node.func):
+        module, _, name = unit.partition(":")
+        cells = source_cells(project, unit)
+        prepare = "" if cells or module == "builtins" else f"from {module} import {name}"
+        return cells, prepare, node.func.__qualname__
+    prepare = f'from {project.package}.pipelines.{pipeline} import pipeline\n\nfunction = pipeline["{node.name}"].func'
+    return [], prepare, "function"
+
+
+def name_arguments(node: Node, sources: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+    """Give each argument of a node's function a variable of its name, or one like it where cells bind that name."""
+    bound = set().union(TAKEN, taken, *map(_bound, sources))
+    variables: dict[str, str] = {}
+    for argument in node.inputs:
+        name = argument if argument.isidentifier() else re.sub(r"\W+", "_", argument).rstrip("_")  # of *rows, rows[0]
+        while name in bound:
+            name += "_"
+        variables[argument] = name
+        bound.add(name)
+    return variables
+
+
+def write_call(function: str, node: Node, variables: Mapping[str, str]) -> str:
+    """Write the call of a node's function with these variables, by argument."""
     there: Mapping[str, inspect.Parameter]
     try:
         there = inspect.signature(node.func).parameters
@@ -305,28 +341,13 @@ def set_scene(project: Project, run: Run) -> Scene:
     """
     stage = _error(run)["stage"]
     catalog, pipeline, node = _open(project, run)
-    cells: list[SourceCell] = []
-    if unit := unit_name(node.func):
-        prepare, function = "", node.func.__qualname__
-        module, _, name = unit.partition(":")
-        cells = source_cells(project, unit)
-        if not cells and module != "builtins":
-            prepare = f"from {module} import {name}"
-    else:
-        function = "function"
-        prepare = f'from {project.package}.pipelines.{stage} import pipeline\n\nfunction = pipeline["{node.name}"].func'
-    bound = set().union(TAKEN, *(_bound(source) for source in [prepare, *(c.source for c in cells)]))
-    variables: dict[str, str] = {}
-    for argument in node.inputs:
-        name = argument if argument.isidentifier() else re.sub(r"\W+", "_", argument).rstrip("_")  # of *rows, rows[0]
-        while name in bound:
-            name += "_"
-        variables[argument] = name
-        bound.add(name)
+    cells, prepare, function = function_source(project, stage, node)
+    variables = name_arguments(node, [prepare, *(c.source for c in cells)])
     values = {variables[argument]: (argument, value) for argument, value in _parameters(node, run).items()}
     inputs = {v: node.inputs[a] for a, v in variables.items() if v not in values}
     makers = {v: [n.name for n in _needed(d, pipeline, catalog)] for v, d in inputs.items() if d not in catalog}
-    return Scene(project, run, node, catalog, inputs, values, makers, cells, prepare, _call(function, node, variables))
+    call = write_call(function, node, variables)
+    return Scene(project, run, node, catalog, inputs, values, makers, cells, prepare, call)
 
 # %% ../nbs/08a_debug.ipynb #630d2255
 _FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
