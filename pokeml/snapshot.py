@@ -59,7 +59,7 @@ def tree_patch(root: Path) -> bytes:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(Path(root, objects).resolve()),
         }
         git("add", "--all", ":/", **own)
-        return git("diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "HEAD", **own)
+        return git("diff", "--cached", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", **own)
 
 
 def keep_changes(project: Project, run: Run) -> None:
