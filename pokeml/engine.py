@@ -22,19 +22,23 @@ from queue import Empty
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
-import papermill
 from jupyter_client.client import KernelClient
 from jupyter_client.kernelspec import KernelSpecManager
-from nbclient.exceptions import DeadKernelError
-from nbclient.util import run_sync
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import NBClientEngine, NotebookExecutionManager
-from papermill.exceptions import PapermillExecutionError
 
-from .helper import Forked, HelperGone, signal_group, the_helper
+from .helper import Forked, HelperGone, signal_group, the_helper, without
 from .location import whole_file
 from .warm import PipeSession, open_reader
+
+# Left out is what these would import for no use of ours: for Hadoop's files (0.1 s and 40 MB), and, where JupyterLab
+# is installed, a grammar of addresses in other scripts, which a notebook's format does not have (more than 2 s).
+with without("pyarrow.fs", "rfc3987_syntax"):
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from nbclient.util import run_sync
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, NotebookExecutionManager
+    from papermill.exceptions import PapermillExecutionError
 
 # %% ../nbs/05a_engine.ipynb #ab5e5f08
 def relative(text: str, root: Path) -> str:

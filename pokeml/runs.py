@@ -19,7 +19,7 @@ from typing import Any
 
 from .dataset import MetricsDataset
 from .graph import libraries
-from .helper import HelperGone, close_helper, the_helper, without
+from .helper import HelperGone, close_helper, the_helper
 from .hooks import HookError, Hooks, find_hooks
 from .in_step import package_folder
 from .inline import left_out, run_nodes
@@ -256,8 +256,7 @@ class _Carrier:
         """Run a stage as its notebook, in a process of its own."""
         plan = self.plan
         part, whole, notebook = plan.stages[stage.name], plan.whole[stage.name], plan.notebooks[stage.name]
-        with without("pyarrow.fs"):  # papermill imports it for Hadoop's files, which takes 0.1 s and 40 MB
-            from pokeml.engine import Execution, execute
+        from pokeml.engine import Execution, execute
 
         nodes = [] if len(part.nodes) == len(whole.nodes) else [n.name for n in part.nodes]
 

@@ -69,6 +69,13 @@ def test_info_where_nothing_ran_yet(tmp_path):
     assert not HEAVY & modules(Toy(tmp_path / "project"), "info")
 
 
+def test_a_run_imports_nothing_that_only_others_need(tmp_path):
+    toy = Toy(tmp_path / "project")
+    toy.write("../lib/rfc3987_syntax.py", "def is_valid_syntax(*it): ...\n")  # of JupyterLab, and takes two seconds
+    found = modules(toy, "run")
+    assert "papermill" in found and not {"pyarrow.fs", "rfc3987_syntax"} & found
+
+
 def test_the_watch_sees_what_is_imported(done):
     modules(done, "--version")
     told = done.root / "modules.txt"
