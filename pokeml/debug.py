@@ -28,7 +28,7 @@ from .carry_back import Edit, SourceCell, carry_back, find_cell, hash_text
 from .catalog import Catalog
 from .config import load_config, load_credentials
 from .graph import load_pipeline
-from .in_step import check_in_step, package_folder, read_notebook
+from .in_step import check_in_step, package_folder, read_notebook, wait_for_export
 from .lineage import Lineage
 from .nodes import Node, base_name, call_node, is_parameter
 from .parameters import arguments
@@ -201,6 +201,7 @@ def source_cells(project: Project, function: str) -> list[SourceCell]:
     PokemlError
         If the package and its notebooks are out of step.
     """
+    wait_for_export(project)
     check_in_step(project)
     module = function.partition(":")[0]
     folder = package_folder(project)

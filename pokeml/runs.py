@@ -413,7 +413,7 @@ def carry_out(
     project = plan.project
     check_engine(plan, engine, jobs, timeout, keep)
     hooks = find_hooks(project, plan.lineage.lineage.store)
-    with project_lock(project):
+    with project_lock(project, patience=0.3):
         began, start = now(), time.perf_counter()
         run = Run(
             id=new_id(project),

@@ -181,7 +181,7 @@ def open_store(project: Project) -> Store:
 
 # %% ../nbs/00c_store.ipynb #7ebdaecc
 @contextmanager
-def project_lock(project: Project, wait: bool = False) -> Iterator[None]:
+def project_lock(project: Project, wait: bool = False, patience: float = 0) -> Iterator[None]:
     """Hold the project's lock.
 
     Parameters
@@ -190,6 +190,8 @@ def project_lock(project: Project, wait: bool = False) -> Iterator[None]:
         The project.
     wait
         Whether to wait, and say so, if another process holds it.
+    patience
+        For how many seconds it may be tried: some hold it for milliseconds only, to look or to swap a file.
 
     Raises
     ------
@@ -202,7 +204,7 @@ def project_lock(project: Project, wait: bool = False) -> Iterator[None]:
     try:
         project.outputs.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=patience, poll_interval=0.01)
         except Timeout:
             if not wait:
                 raise
