@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CARRIED', 'MARK', 'hash_text', 'SourceCell', 'Edit', 'find_cell', 'own_cells', 'edits_in', 'remember_carried',
-           'stored_like', 'with_sources', 'check_edit', 'diff_of', 'export_command', 'carry_back']
+           'stored_like', 'with_sources', 'check_edit', 'diff_of', 'export_command', 'export_notebook', 'carry_back']
 
 # %% ../nbs/08_carry_back.ipynb #6e4658a5
 import ast
@@ -207,13 +207,20 @@ def export_command() -> str:
     return command
 
 
-def _export(command: str, project: Project, notebook: str) -> None:
+def export_notebook(command: str, project: Project, notebook: str) -> None:
+    """Export one notebook, named as seen from the root.
+
+    Raises
+    ------
+    PokemlError
+        If nbdev says that it cannot.
+    """
     env = {name: value for name, value in os.environ.items() if name != "IN_TEST"}  # nbdev's tests set it
     call = [command, "--path", str(project.root / notebook)]
     done = subprocess.run(call, cwd=project.root, env=env, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise PokemlError(f"{notebook} is written, but not exported: {''.join(said)}. Mend it, then: nbdev-export")
+        raise PokemlError(f"{notebook} cannot be exported: {''.join(said)}. Mend it, then: nbdev-export")
 
 
 def carry_back(project: Project, edits: Iterable[Edit], dry_run: bool = False) -> list[str]:
@@ -258,5 +265,5 @@ def carry_back(project: Project, edits: Iterable[Edit], dry_run: bool = False) -
             with whole_file(path) as beside:
                 beside.write_bytes(with_sources(text, sources[path]).encode())
         for path in texts:
-            _export(command, project, project.show(path))
+            export_notebook(command, project, project.show(path))
     return diffs
