@@ -1534,6 +1534,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'pokeml.runs._Carrier.keep_code': ('runs.html#_carrier.keep_code', 'pokeml/runs.py'),
                              'pokeml.runs._Carrier.preload': ('runs.html#_carrier.preload', 'pokeml/runs.py'),
                              'pokeml.runs._Carrier.save': ('runs.html#_carrier.save', 'pokeml/runs.py'),
+                             'pokeml.runs._Carrier.save_soon': ('runs.html#_carrier.save_soon', 'pokeml/runs.py'),
                              'pokeml.runs._Carrier.stage': ('runs.html#_carrier.stage', 'pokeml/runs.py'),
                              'pokeml.runs._Carrier.stop': ('runs.html#_carrier.stop', 'pokeml/runs.py'),
                              'pokeml.runs._Carrier.tell': ('runs.html#_carrier.tell', 'pokeml/runs.py'),

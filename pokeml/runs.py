@@ -93,13 +93,32 @@ class _Carrier:
         self.folder = plan.project.outputs / "runs" / run.id
         self.store = plan.lineage.lineage.store
         self.lock = threading.RLock()
+        self.soon: threading.Timer | None = None
         self.executions: list[Any] = []
         self.stopped = False
 
     def save(self) -> None:
         with self.lock:
+            if self.soon:
+                self.soon.cancel()
+                self.soon = None
             self.run.save(self.plan.project)
             self.watch(self.run)
+
+    def save_soon(self) -> None:
+        """Let the record tell how far the stages are, too, for those who follow it; a few times a second at most."""
+
+        def save() -> None:
+            with self.lock:
+                if self.soon is timer:  # else it has been saved in the meantime
+                    self.save()
+
+        with self.lock:
+            self.watch(self.run)
+            if self.soon is None:
+                self.soon = timer = threading.Timer(0.2, save)
+                timer.daemon = True
+                timer.start()
 
     def stop(self, kill: bool) -> None:
         """Interrupt what runs, or kill it, and start nothing more."""
@@ -265,8 +284,7 @@ class _Carrier:
         def on_cell(cell: int, cells: int, source: str) -> None:
             stage.cell, stage.cells = cell + 1, cells
             stage.node = next(iter(nodes_run_by(source)), stage.node)
-            with self.lock:
-                self.watch(self.run)
+            self.save_soon()
 
         execution = Execution(
             notebook=notebook,
