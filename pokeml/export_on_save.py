@@ -9,6 +9,7 @@ __all__ = ['SAVING', 'Exported', 'export_notebook', 'Exporter']
 import ast
 import contextlib
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,7 +222,9 @@ class Exporter:
 
     def __init__(self) -> None:
         self.results: list[dict[str, Any]] = []
-        self._thread = ThreadPoolExecutor(1, "export")
+        self._queue: queue.Queue[_Save | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._work, daemon=True)  # it shall not keep the server from ending
+        self._thread.start()
         self._mine, self._is_closed = threading.Lock(), threading.Event()
         self._held: dict[Path, tuple[BaseFileLock, int]] = {}  # the locks by the project's root, and for how many
         self._saving: dict[Path, _Save] = {}
@@ -294,9 +296,13 @@ class Exporter:
             return
         save.timer.cancel()
         if is_new:
-            self._thread.submit(self._export, save)
+            self._queue.put(save)
         elif save.is_held:
             self._let_go(save.project)
+
+    def _work(self) -> None:
+        while (save := self._queue.get()) and not self._is_closed.is_set():
+            self._export(save)
 
     def _export(self, save: _Save) -> None:
         project, path = save.project, save.path
@@ -348,6 +354,5 @@ class Exporter:
     def close(self) -> None:
         """Export no more."""
         self._is_closed.set()
-        for save in list(self._saving.values()):
-            save.timer.cancel()
-        self._thread.shutdown(cancel_futures=True)
+        self._queue.put(None)
+        self._thread.join(5)  # for what is just being written
