@@ -18,6 +18,7 @@ $(VENV)/.ready: pyproject.toml .ci/constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps poke-env==0.16.1 # its tables alone: nbs/data
+	@if git ls-files --error-unmatch Makefile >/dev/null 2>&1; then $(BIN)/pokeml init || true; fi # not in an archive
 	@touch $@
 
 setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves

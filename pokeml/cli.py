@@ -19,6 +19,7 @@ import click
 
 from .catalog_commands import catalog
 from .debug_command import debug
+from .git_setup import init
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .params_command import params
 from .predict_command import predict
@@ -270,6 +271,7 @@ def info(as_json: bool) -> None:
 main.add_command(catalog)
 main.add_command(params)
 main.add_command(debug)
+main.add_command(init)
 main.add_command(predict)
 main.add_command(runs)
 main.add_command(serve)
