@@ -205,6 +205,11 @@ def service(place: Place) -> list[Contender]:
     return [Contender("service", ["python", "service.py"], place.done, fresh=False, reports=True)]
 
 
+def session(place: Place) -> list[Contender]:
+    """What a notebook waits for before its first cell."""
+    return [Contender("session", ["python", "load_ext.py"], place.done, fresh=False, reports=True)]
+
+
 SERVICE = "`pokeml serve`, 1 worker on 1 core, 8 clients"
 MILLION = "`pre_processing` and `data_engineering` on 1,000,000 rows / plain script"
 GROUPS = (
@@ -212,6 +217,15 @@ GROUPS = (
         "version",
         version,
         [Figure("--version, Kedro", "`kedro --version` / `pokeml --version`", "kedro", "pokeml", 4, at_most=False)],
+        rounds=4,
+    ),
+    Group(
+        "session",
+        session,
+        [
+            Figure("load_ext", "`%load_ext pokeml` in a started IPython, s", "session", None, 0.15, part="seconds"),
+            Figure("load_ext, libraries", "of them pandas and other large libraries", "session", None, 0, part="heavy"),
+        ],
         rounds=4,
     ),
     Group(

@@ -48,7 +48,15 @@ def raw_files() -> list[str]:
 def make_project(target: Path) -> Path:
     """Copy the project, without what runs have made, and put the peers' scripts at its root."""
     _copy(["nbs", "pokeml", "conf", *raw_files(), "settings.ini", ".gitignore"], target)
-    for name in ("papermill.sh", "empty_stage.py", "predict_rows.py", "load_skops.py", "service.py", "load.py"):
+    for name in (
+        "papermill.sh",
+        "empty_stage.py",
+        "predict_rows.py",
+        "load_skops.py",
+        "service.py",
+        "load.py",
+        "load_ext.py",
+    ):
         shutil.copy2(PEERS / name, target)
     write_script(target)
     _compile(target / "pokeml")

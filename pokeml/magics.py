@@ -17,7 +17,6 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from .config import environments
 from .nodes import base_name
-from .options import parse_params
 from .project import PokemlError
 from .session import Session, Shown, in_kernel
 
@@ -199,6 +198,8 @@ class SessionMagics(Magics):
 
         What the notebook has imported of the project does what the files say now; its variables stay.
         """
+        from pokeml.options import parse_params
+
         asked = parse_argstring(self.reload_pokeml, line)
         self.session.choose(asked.env, parse_params(None, None, (asked.params,)) if asked.params else {})
         modules = self.session.take_changes()
