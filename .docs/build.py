@@ -44,7 +44,7 @@ def all_notebooks() -> list[Path]:
         for p in sorted(NOTEBOOKS.rglob("*.ipynb"))
         if not any(part[0] in "._" for part in p.relative_to(NOTEBOOKS).parts)
     ]
-    return [path for path in found if path.parent != NOTEBOOKS / "stages"]
+    return [path for path in found if path.relative_to(NOTEBOOKS).parts[0] not in ("explore", "stages")]
 
 
 def directives(cell: dict[str, Any]) -> set[str]:

@@ -17,7 +17,7 @@ from .catalog import Catalog
 from .config import load_config, load_credentials
 from .graph import checked_values, read_graph
 from .helper import in_helper
-from .in_step import all_notebooks, check_in_step, package_folder, wait_for_export
+from .in_step import all_notebooks, check_exploring, check_in_step, package_folder, wait_for_export
 from .lineage import Lineage
 from .logs import logging_files
 from .parameters import plain_values
@@ -231,6 +231,7 @@ PATIENCE = 10.0  # seconds; a notebook that was saved is exported in less
 
 def _check_in_step(project: Project, store: Store) -> None:
     """See that the package is what its notebooks export, once those that were just saved are exported."""
+    check_exploring(project)  # each time: to save one of those notebooks must not make it look at all others
     end = time.monotonic() + PATIENCE
     while True:
         wait_for_export(project, end - time.monotonic())

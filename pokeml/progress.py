@@ -173,10 +173,9 @@ def run_table(run: "Run", project: "Project", folder: str) -> str:
     head = f"<b>{mark} Run {escape(run.id)}</b> {escape(run.status)}{took}, environment {escape(run.env)}"
     head += f" ({escape(run.label)})" if run.label else ""
     rows = "".join(_row(stage, link) for stage in run.stages)
-    scores = "".join(f"<div><small>{escape(n)}: {escape(text)}</small></div>" for n, text in run.scores().items())
     errors = "".join(_error(error, project, link) for error in run.errors)
     more = f"<small><a href='{escape(link('outputs/index.html'))}'>all runs</a></small>" if took else ""
-    return f"<div class='pokeml-run'>{head}<table>{rows}</table>{scores}{errors}{more}</div>"
+    return f"<div class='pokeml-run'>{head}<table>{rows}</table>{errors}{more}</div>"
 
 
 @contextmanager

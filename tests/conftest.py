@@ -25,7 +25,7 @@ class Copy:
     def __init__(self, root: Path):
         self.root = root
         # With what Python has compiled, so that no copy has to; but not what it is just writing (name.pyc.number).
-        skip = shutil.ignore_patterns("*.pyc.*", ".ipynb_checkpoints", ".*")
+        skip = shutil.ignore_patterns("*.pyc.*", ".ipynb_checkpoints", ".*", "explore")
         if not root.exists():  # else it is one that another process made
             for folder in ("nbs", "pokeml", "conf", "data/01_raw"):
                 shutil.copytree(ROOT / folder, root / folder, ignore=skip)

@@ -13,18 +13,18 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from pokeml.in_step import all_notebooks
 from pokeml.project import find_project
 from pokeml.viz import render
 
-NOTEBOOKS = sorted((ROOT / "nbs").rglob("*.ipynb"))
-NOTEBOOKS = [p for p in NOTEBOOKS if not any(part.startswith((".", "_")) for part in p.relative_to(ROOT).parts)]
+NOTEBOOKS = list(all_notebooks(find_project(ROOT)))
 
 
 @pytest.fixture(scope="module")
 def made_anew(tmp_path_factory) -> Path:
     """The package exported from nothing, and the notebooks cleaned, in a copy."""
     root = tmp_path_factory.mktemp("anew")
-    shutil.copytree(ROOT / "nbs", root / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(ROOT / "nbs", root / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "explore"))
     shutil.copy(ROOT / "pyproject.toml", root)
     environment = os.environ | {"PYTHONPATH": str(root)}
     environment.pop("IN_TEST", None)
@@ -50,6 +50,7 @@ def test_notebook_is_committed_clean(path, made_anew):
     assert all("id" in c for c in cells) and len({c["id"] for c in cells}) == len(cells)
     code = [c for c in cells if c["cell_type"] == "code"]
     assert not any(c["outputs"] or c["execution_count"] for c in code)
+    assert not [c["id"] for c in cells if "".join(c["source"]).startswith(("## Merge conflict in", "<<<<<<< "))]
 
 
 def test_papermill_explains_the_parameters_of_every_stage():

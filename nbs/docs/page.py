@@ -89,7 +89,7 @@ def example(*, sample: bool = False) -> Path:
     """Go to a copy of the example, this repository's own project, in which nothing ran yet; or with a small table."""
     folder = work_in("pokeml")
     os.environ["PYTHONPATH"] = str(folder)  # its own package, not the one that is installed
-    skip = shutil.ignore_patterns(".*", "docs", "*.pyc.*")
+    skip = shutil.ignore_patterns(".*", "docs", "explore", "*.pyc.*")
     for part in ("nbs", "pokeml", "conf", "data/01_raw"):
         shutil.copytree(ROOT / part, folder / part, ignore=skip)
     shutil.rmtree(folder / "conf" / "local", ignore_errors=True)
