@@ -100,11 +100,16 @@ def is_exploring(path: Path, project: Project) -> bool:
     return path.is_relative_to(project.notebooks / EXPLORE)
 
 
+def _is_seen(path: Path, project: Project) -> bool:
+    """Say whether nbdev sees a notebook: it leaves out names that begin with `.` or `_`, such as Jupyter's checkpoints."""
+    return not any(part.startswith((".", "_")) for part in path.relative_to(project.notebooks).parts)
+
+
 def is_exported(project: Project, path: Path) -> bool:
-    """Say whether a notebook lies where it is exported from: nbdev leaves out names that begin with `.` or `_`."""
+    """Say whether a notebook lies where it is exported from."""
     if path.suffix != ".ipynb" or not path.is_relative_to(project.notebooks) or is_exploring(path, project):
         return False
-    return not any(part.startswith((".", "_")) for part in path.relative_to(project.notebooks).parts)
+    return _is_seen(path, project)
 
 
 def all_notebooks(project: Project) -> Iterator[Path]:
@@ -124,7 +129,7 @@ def check_exploring(project: Project) -> None:
     """
     for path in sorted((project.notebooks / EXPLORE).rglob("*.ipynb")):
         try:
-            if b"default_exp" not in path.read_bytes():  # they may be many, and long
+            if not _is_seen(path, project) or b"default_exp" not in path.read_bytes():  # they may be many, and long
                 continue
             module, cells = exported_cells(read_notebook(path, project.show(path)))
         except (OSError, PokemlError):  # half of one is nobody's business

@@ -112,6 +112,7 @@ def test_a_saved_notebook_is_exported(lab):
     lab.save("nbs/explore/extra.ipynb", "#| default_exp extra", HALF.replace("/ 2", "/ 3"))
     lab.save("elsewhere.ipynb", "#| default_exp extra", HALF.replace("/ 2", "/ 3"))
     assert lab.exports(before + 1) == []
+    (lab.toy.root / "nbs" / "explore" / "extra.ipynb").unlink()  # with which a run would be refused
     assert "return value / 2" in (lab.toy.root / "toy" / "extra.py").read_text()
 
 
