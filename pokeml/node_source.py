@@ -238,7 +238,8 @@ def read_node(source: str, name: str, place: str = "The cell") -> NodeSource:
     PokemlError
         If it holds no function, or something that a module or a node cannot have.
     """
-    source = body_of(source)
+    body = body_of(source)
+    source = "\n" * (len(source.splitlines()) - len(body.splitlines())) + body  # as long as it was
     tree = parse_cell(source, place)
     _check_statements(tree, place)
     function = _find_function(tree, name, place)
@@ -320,12 +321,13 @@ def with_imports(source: str, others: Iterable[tuple[str, str]], text: str = "")
             elsewhere[name] = place
             needed.pop(name, None)
     lines = [str(found) for found in needed.values()]
-    return Taken("\n".join([*lines, *([""] if lines else []), source]), text, tuple(sorted(elsewhere.items())))
+    whole = "\n".join([source.rstrip(), *(["", *lines] if lines else [])])  # so that numbers of lines stay right
+    return Taken(whole, text, tuple(sorted(elsewhere.items())))
 
 
 def _without_magic(source: str) -> str:
     first, _, rest = source.partition("\n")
-    return rest if first.startswith("%%node") else source
+    return f"\n{rest}" if first.startswith("%%node") else source
 
 
 def take_cell(path: Path, shown: str, name: str, cell: str = "") -> Taken:

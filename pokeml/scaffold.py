@@ -35,7 +35,6 @@ from pokeml.edits import (
 )
 from .graph import Graph, in_order, read_graph
 from .in_step import check_in_step, exported_cells, notebook_of, package_folder
-from .location import LocalFile
 from .node_source import SUFFIXES, NodeSource, kind_of, read_node
 from .nodes import ALL_PARAMETERS, PARAMETER, Node, base_name, is_parameter
 from .pipeline import Pipeline
@@ -322,24 +321,25 @@ def _check_cell(
     return needed
 
 # %% ../nbs/08u_scaffold.ipynb #2f77bea6
-_LAYERS = {"sklearn.ModelDataset": "06_models", "pandas.ParquetDataset": "03_primary"}
 MEMORY = "memory"
 
 
-def _layer(kind: str, made: Sequence[str], catalog: Catalog) -> str:
+def _layer(kind: str, made: Iterable[str], reads: Iterable[str], catalog: Catalog) -> str:
     """Choose the folder below `data/` for a dataset of this type."""
 
-    def folders(names: Iterable[str], *, same: bool) -> list[str]:
-        files = [catalog[n] for n in names if catalog.entry(n) and isinstance(catalog[n].location, LocalFile)]
-        kinds = [d for d in files if not same or d.type == find_kind(kind).type]
-        return [m[1] for d in kinds if (m := re.match(r"data/(.+)/[^/]+$", d.shown)) and "raw" not in m[1]]
+    def folders(names: Iterable[str]) -> list[tuple[str, str]]:
+        found = [catalog[name] for name in names if catalog.entry(name)]
+        pairs = [(d.type, m[1]) for d in found if d.is_kept and (m := re.match(r"data/(.+)/[^/]+$", d.shown))]
+        return [pair for pair in pairs if "raw" not in pair[1]]
 
-    for names, same in ((made, True), (list(catalog), True), (made, False)):
-        if same and (found := folders(names, same=True)):
-            return Counter(found).most_common(1)[0][0]
-        if not same and kind not in _LAYERS and (found := folders(names, same=False)):
-            return found[-1]
-    return _LAYERS.get(kind, "08_reporting")
+    own = [folder for other, folder in folders(made) if other == find_kind(kind).type]
+    is_table = kind.startswith(("pandas.", "polars."))
+    read = [max(folder for _, folder in found)] if is_table and (found := folders(reads)) else []
+    others = [folder for other, folder in folders(catalog) if other == find_kind(kind).type]
+    for chosen in (own, read, others):
+        if chosen:
+            return Counter(chosen).most_common(1)[0][0]
+    return "06_models" if kind.startswith("sklearn.") else "02_intermediate" if is_table else "08_reporting"
 
 
 def _catalog_file(project: Project, pipeline: str, made: Iterable[str], catalog: Catalog) -> Path:
@@ -359,7 +359,8 @@ def _entries(
     outputs: Sequence[str],
     types: str | Mapping[str, str] | None,
     imports: Iterable[Import],
-    made: Sequence[str],
+    made: Iterable[str],
+    reads: Iterable[str],
     catalog: Catalog,
 ) -> dict[str, dict[str, str]]:
     """Write the entries of the outputs that have none."""
@@ -381,7 +382,7 @@ def _entries(
         known = find_kind(kind, project).type
         if known not in SUFFIXES:
             raise PokemlError(f"--type {kind}: write the entry of {name} into the catalog by hand, then make the node.")
-        entry = {"type": kind, "filepath": f"data/{_layer(kind, made, catalog)}/{name}{SUFFIXES[known]}"}
+        entry = {"type": kind, "filepath": f"data/{_layer(kind, made, reads, catalog)}/{name}{SUFFIXES[known]}"}
         make_dataset(name, entry, lambda key: "--type", project)  # refuses what does not fit
         found[name] = entry
     return found
@@ -392,7 +393,7 @@ def _column_names(read: NodeSource) -> set[str]:
 
 
 def few_rows(catalog: Catalog, name: str, wanted: set[str], pandas: str, width: int = 88) -> str:
-    """Write the first rows of a table as code, with the columns that are wanted; empty where that is not short."""
+    """Write some rows of a table as code, with the columns that are wanted; empty where that is not short."""
     if catalog.entry(name) is None or not catalog[name].type.startswith("pandas."):
         return ""
     try:
@@ -402,7 +403,8 @@ def few_rows(catalog: Catalog, name: str, wanted: set[str], pandas: str, width: 
     except PokemlError:
         return ""
     columns = [c for c in table.columns if c in wanted] if len(table.columns) > 5 else list(table.columns)
-    head = table[columns].dropna().head(3)
+    rows = table[columns].dropna()
+    head = rows.iloc[sorted({0, len(rows) // 2, len(rows) - 1})] if len(rows) else rows
     values = {str(c): [_shortened(v) for v in head[c].tolist()] for c in columns}
     plain = all(isinstance(v, str | int | float | bool) for column in values.values() for v in column)
     if head.empty or not columns or len(columns) > 8 or not plain:
@@ -415,11 +417,11 @@ def few_rows(catalog: Catalog, name: str, wanted: set[str], pandas: str, width: 
     line = f"{name} = {pandas}.DataFrame({{{', '.join(items)}}}{index})"
     if len(line) <= width:
         return line
-    rows = [f"        {item}," for item in items]
-    if max(map(len, rows)) > width:
+    lines = [f"        {item}," for item in items]
+    if max(map(len, lines)) > width:
         return ""
     last = [f"    {index.removeprefix(', ')},"] if index else []
-    return "\n".join([f"{name} = {pandas}.DataFrame(", "    {", *rows, "    }," if index else "    }", *last, ")"])
+    return "\n".join([f"{name} = {pandas}.DataFrame(", "    {", *lines, "    }," if index else "    }", *last, ")"])
 
 
 def _shortened(value: Any) -> Any:
@@ -597,7 +599,7 @@ def new_node(
     written, _ = users(graph.pipelines.values())
     neighbours = [base_name(o) for n in graph.pipelines[pipeline].nodes for o in n.outputs]
     imports = [*(found for found in notebook.names().values() if found), *read.imports]
-    entries = _entries(project, read, made, types, imports, neighbours, catalog)
+    entries = _entries(project, read, made, types, imports, neighbours, bound.values(), catalog)
     kind = kind_of(read.annotations(len(made))[0], imports)
 
     add_imports(project, notebook, needed)
