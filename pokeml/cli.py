@@ -26,6 +26,7 @@ from .predict_command import predict
 from .progress import live, plain, quiet, say
 from .project import PokemlError, find_project
 from .runs_command import as_json_text, json_option, runs, summary
+from .scaffold_commands import node_commands, pipeline_commands, stage_commands
 from .serve_command import serve
 from .verify import verify
 from .viz_command import viz, watched
@@ -272,7 +273,10 @@ main.add_command(catalog)
 main.add_command(params)
 main.add_command(debug)
 main.add_command(init)
+main.add_command(node_commands)
+main.add_command(pipeline_commands)
 main.add_command(predict)
 main.add_command(runs)
 main.add_command(serve)
+main.add_command(stage_commands)
 main.add_command(viz)

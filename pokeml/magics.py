@@ -249,11 +249,10 @@ class NodeMagic(Magics):
         asked = parse_argstring(self.node, line)
         if not self.shell.run_cell(cell).success:
             return None
-        from pokeml.scaffold_commands import parse_types
-
         from pokeml.edits import apply_changes, diff_of_change
         from pokeml.node_source import with_imports
         from pokeml.scaffold import new_node
+        from pokeml.scaffold_commands import parse_types
 
         project = self.session.project
         cells = enumerate(self.shell.user_ns.get("In", []))
