@@ -93,7 +93,8 @@ def state(project: Project, folder: Path) -> dict[str, Any]:
     run = newest_run(project)
     is_over = run is not None and run.status != "running"
     root = lab_path(project, ".", folder)
-    told = {"project": project.package, "root": "" if root == "." else root, **state_of(run)}
+    inside = folder.relative_to(project.root).as_posix() if folder.is_relative_to(project.root) else None
+    told = {"project": project.package, "root": "" if root == "." else root, "inside": inside, **state_of(run)}
     told["run"] = about_run(project, run, folder) if run else None
     return told | {"page": f"{page_state(project)}-{run.id if run and is_over else ''}"}
 
@@ -106,7 +107,7 @@ def runs(project: Project, folder: Path, most: int = 50) -> list[dict[str, Any]]
 
 # %% ../nbs/09a_lab_server.ipynb #b6d13f04
 def viz_page(project: Project) -> tuple[str, dict[str, Any]]:
-    """Write the page of the pipelines, live; and give what it tells of each item."""
+    """Write the page of the pipelines, live; and give what it tells of each node, dataset and parameter."""
     from pokeml.viz import newest_run, viz_html
     from pokeml.viz_facts import collect
 
@@ -240,6 +241,8 @@ class PokemlLab(LoggingConfigurable):
         self.folder = Path(server.root_dir).expanduser().resolve()
         self.exporter, self.runner = Exporter(), Runner()
         self.facts = ThreadPoolExecutor(1, "pokeml")
+        self.stale: dict[str, list[str]] = {}  # why nodes would run now, as the picture was drawn last
+        self.before: str | None = None  # the newest run when the panel started one
         atexit.register(self.stop)
         contents = server.contents_manager
         if self.export_on_save and hasattr(contents, "register_pre_save_hook") and hasattr(contents, "_get_os_path"):
@@ -313,7 +316,14 @@ class _State(_Route):
         lab = self.lab
 
         def ask(project: Project) -> dict[str, Any]:
-            return state(project, lab.folder) | {"export": lab.exporter.state()} | lab.runner.state()
+            told = state(project, lab.folder) | {"export": lab.exporter.state()} | lab.runner.state()
+            newest = told["run"] and told["run"]["id"]
+            told["refused"] = not told["running"] and bool(told["exit_status"]) and newest == lab.before
+            if newest and told["run"]["status"] != "running":
+                for key, reasons in lab.stale.items():
+                    about = told["items"].setdefault(key, {})
+                    about |= {"stale": reasons} | ({} if about.get("state") == "failed" else {"state": "stale"})
+            return told
 
         await self.tell(lab.read(ask))
 
@@ -340,13 +350,17 @@ class _Run(_Route):
     @web.authenticated
     async def post(self) -> None:
         from pokeml.selection import Selection
+        from pokeml.viz import newest_run
 
         asked = self.get_json_body() or {}
         if not isinstance(asked, dict):
             raise web.HTTPError(400, "Give a mapping: what is to run, as of `Selection`, and `force`.")
         words = Selection.of(asked).words() + (["--force"] if asked.get("force") else [])
         try:
-            self.lab.runner.start(self.lab.project, words)
+            project = self.lab.project
+            last = newest_run(project)
+            self.lab.runner.start(project, words)
+            self.lab.before = last.id if last else None
         except PokemlError as error:
             raise web.HTTPError(409, str(error)) from error
         self.finish(json.dumps(self.lab.runner.state()))
@@ -386,7 +400,8 @@ class _Viz(JupyterHandler):
     @web.authenticated
     async def get(self) -> None:
         try:
-            text = (await self.lab.find(viz_page))[0]
+            text, items = await self.lab.find(viz_page)
+            self.lab.stale = {key: item["stale"] for key, item in items.items() if item.get("stale")}
         except PokemlError as error:
             from pokeml.notebook_page import page
 

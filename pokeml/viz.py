@@ -223,7 +223,7 @@ def state_of(run: Run | None) -> dict[str, Any]:
     title = _title(about)
     for stage in run.stages if run and run.status == "running" else []:
         if stage.status == "running":
-            title += f", {stage.name} cell {stage.cell} of {stage.cells}"
+            title += f", {stage.name}" + (f" cell {stage.cell} of {stage.cells}" if stage.cells else "")
     return {"title": title, "items": run_facts(run)}
 
 

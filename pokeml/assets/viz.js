@@ -227,6 +227,7 @@
     if (chosen) { history.replaceState(null, "", `#${encodeURIComponent(chosen)}`); centre([chosen]); }
     else history.replaceState(null, "", location.pathname + location.search);
     if (focus && chosen) item(chosen)?.focus();
+    document.dispatchEvent(new CustomEvent("chosen", { detail: chosen }));  // for a page that this one is framed by
   }
 
   function element(tag, text, given = {}) {
