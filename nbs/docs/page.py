@@ -109,3 +109,13 @@ def edit(path: str, old: str, new: str) -> None:
         cell["source"] = source.replace(old, new).splitlines(keepends=True)
     assert found, f"{path} does not hold {old!r}"
     Path(path).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def save(path: str, old: str, new: str) -> None:
+    """Change a text in a notebook and save it in JupyterLab, where `pokeml lab` exports it."""
+    from pokeml.export_on_save import export_notebook
+    from pokeml.project import find_project
+
+    edit(path, old, new)
+    done = export_notebook(find_project(), Path(path).resolve())
+    assert done.status == "written", str(done)
