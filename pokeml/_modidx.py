@@ -1665,6 +1665,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'pokeml.scaffold._quoted': ('scaffold.html#_quoted', 'pokeml/scaffold.py'),
                                  'pokeml.scaffold._runs': ('scaffold.html#_runs', 'pokeml/scaffold.py'),
                                  'pokeml.scaffold._shortened': ('scaffold.html#_shortened', 'pokeml/scaffold.py'),
+                                 'pokeml.scaffold._variable': ('scaffold.html#_variable', 'pokeml/scaffold.py'),
                                  'pokeml.scaffold._wire': ('scaffold.html#_wire', 'pokeml/scaffold.py'),
                                  'pokeml.scaffold.add_imports': ('scaffold.html#add_imports', 'pokeml/scaffold.py'),
                                  'pokeml.scaffold.bind_inputs': ('scaffold.html#bind_inputs', 'pokeml/scaffold.py'),

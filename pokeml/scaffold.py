@@ -432,6 +432,12 @@ def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
+def _variable(output: str, read: NodeSource) -> str:
+    """Name what the check puts an output into: not as the function, which is wired further down."""
+    name = output.replace(".", "_")
+    return f"{name}_made" if name == read.function else name
+
+
 def _look(name: str, kind: str | None) -> str:
     return f"{name}.head()" if kind == "pandas.ParquetDataset" else name
 
@@ -475,7 +481,7 @@ def _check_source(
                 lines.append(f'{argument} = load_catalog().load("{name}")')
                 needs_run = needs_run or base_name(name) in made
         words.append(f"{argument}={variable}" if by_name else variable)
-    result = ", ".join(name.replace(".", "_") for name in outputs)
+    result = ", ".join(_variable(name, read) for name in outputs)
     call = f"{result} = {read.function}({', '.join(words)})"
     if len(call) > width:
         call = "\n".join([f"{result} = {read.function}(", *(f"    {word}," for word in words), ")"])
@@ -603,7 +609,7 @@ def new_node(
     kind = kind_of(read.annotations(len(made))[0], imports)
 
     add_imports(project, notebook, needed)
-    looks = _look(made[0].replace(".", "_"), kind)
+    looks = _look(_variable(made[0], read), kind)
     given = (notebook, catalog, params, {*written}, width)
     check, for_check = _check_source(read, bound, made, looks, *given)
     check = _import_for_check(project, notebook, check, for_check, width)
