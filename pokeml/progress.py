@@ -174,7 +174,7 @@ def run_table(run: "Run", project: "Project", folder: str) -> str:
     head += f" ({escape(run.label)})" if run.label else ""
     rows = "".join(_row(stage, link) for stage in run.stages)
     errors = "".join(_error(error, project, link) for error in run.errors)
-    more = f"<small><a href='{escape(link('outputs/index.html'))}'>all runs</a></small>" if took else ""
+    more = f"<div><small><a href='{escape(link('outputs/index.html'))}'>all runs</a></small></div>" if took else ""
     return f"<div class='pokeml-run'>{head}<table>{rows}</table>{errors}{more}</div>"
 
 
