@@ -42,12 +42,8 @@ lint: setup ## Check style, architecture and types
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
-lab: $(VENV)/.lab ## Open JupyterLab at the root, on the tour
-	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/nbs/index.ipynb
-
-$(VENV)/.lab: $(VENV)/.ready
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[lab]'
-	@touch $@
+lab: setup ## Open JupyterLab at the root, on the tour (ARGS=--no-browser, or what else `jupyter lab` takes)
+	@$(BIN)/pokeml lab $(ARGS)
 
 docs: setup ## Build the docs site from the notebooks, to _site/ (some minutes; what has not changed comes from a cache)
 	@$(BIN)/python .docs/build.py $(ARGS)

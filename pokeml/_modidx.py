@@ -673,6 +673,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'pokeml.inline.left_out': ('inline.html#left_out', 'pokeml/inline.py'),
                                'pokeml.inline.run_nodes': ('inline.html#run_nodes', 'pokeml/inline.py'),
                                'pokeml.inline.traceback_of': ('inline.html#traceback_of', 'pokeml/inline.py')},
+            'pokeml.lab_command': { 'pokeml.lab_command.lab': ('lab_command.html#lab', 'pokeml/lab_command.py'),
+                                    'pokeml.lab_command.lab_call': ('lab_command.html#lab_call', 'pokeml/lab_command.py')},
             'pokeml.lab_server': { 'pokeml.lab_server.PokemlLab': ('lab_server.html#pokemllab', 'pokeml/lab_server.py'),
                                    'pokeml.lab_server.PokemlLab.after_save': ( 'lab_server.html#pokemllab.after_save',
                                                                                'pokeml/lab_server.py'),

@@ -20,6 +20,7 @@ import click
 from .catalog_commands import catalog
 from .debug_command import debug
 from .git_setup import init
+from .lab_command import lab
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .params_command import params
 from .predict_command import predict
@@ -275,6 +276,7 @@ main.add_command(debug)
 main.add_command(init)
 main.add_command(node_commands)
 main.add_command(pipeline_commands)
+main.add_command(lab)
 main.add_command(predict)
 main.add_command(runs)
 main.add_command(serve)

@@ -29,7 +29,7 @@ class Jupyter:
             self.port = free.getsockname()[1]
         config = toy.root.parent / "config"  # what an install puts beside those of other extensions
         (config / "jupyter_server_config.d").mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "pokeml" / "assets" / "lab" / "server" / "pokeml.json", config / "jupyter_server_config.d")
+        shutil.copy(ROOT / "pokeml" / "assets" / "lab" / "pokeml.json", config / "jupyter_server_config.d")
         self.log = folder.parent / f"{self.port}.log"
         options = [f"--port={self.port}", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}"]
         options += ["--no-browser", "--allow-root", f"--ServerApp.jpserver_extensions={QUIET!r}", *arguments]

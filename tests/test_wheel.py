@@ -38,6 +38,19 @@ def test_wheel_holds_every_module_and_its_types(wheel):
     assert modules | {"pokeml/py.typed", "pokeml/assets/predict.html"} <= set(zipfile.ZipFile(wheel).namelist())
 
 
+def test_wheel_holds_the_extension_of_jupyterlab(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    installed = {name.partition(".data/data/")[2] for name in names}
+    extension = "share/jupyter/labextensions/pokeml"
+    about = json.loads((ROOT / "pokeml/assets/lab/pokeml/package.json").read_text("utf-8"))
+    assert {f"{extension}/package.json", f"{extension}/install.json", f"{extension}/static/style.css"} <= installed
+    assert f"{extension}/{about['jupyterlab']['_build']['load']}" in installed
+    assert "etc/jupyter/jupyter_server_config.d/pokeml.json" in installed
+    assert wheel.name.split("-")[1] == about["version"], (
+        "give pokeml/assets/lab/pokeml/package.json the version of pyproject.toml"
+    )
+
+
 @pytest.fixture(scope="module")
 def fresh(wheel, tmp_path_factory) -> Path:
     """A new virtual environment with the wheel and what `pokeml serve` needs; the folder of its commands."""
