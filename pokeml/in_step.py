@@ -101,7 +101,7 @@ def is_exploring(path: Path, project: Project) -> bool:
 
 
 def _is_seen(path: Path, project: Project) -> bool:
-    """Say whether nbdev sees a notebook: it leaves out names that begin with `.` or `_`, such as Jupyter's checkpoints."""
+    """Say whether nbdev sees a notebook: not one with a `.` or `_` before its name, or a folder's (a checkpoint)."""
     return not any(part.startswith((".", "_")) for part in path.relative_to(project.notebooks).parts)
 
 

@@ -107,22 +107,24 @@ def lab(browser, tmp_path_factory) -> Iterator[tuple[Lab, Path]]:
     env |= {"JUPYTERLAB_SETTINGS_DIR": str(root.parent / "settings"), "IPYTHONDIR": str(root.parent / "ipython")}
     env |= {"JUPYTERLAB_WORKSPACES_DIR": str(root.parent / "workspaces"), "JUPYTER_DATA_DIR": str(root.parent / "data")}
     env |= {"JUPYTER_RUNTIME_DIR": str(root.parent / "runtime")}
-    log = open(root.parent / "lab.log", "w")
-    call = [sys.executable, "-m", "pokeml", "lab", "--no-browser", "--port=0"]
-    process = subprocess.Popen([*call, *LAB_ARGS], cwd=root, env=env, stdout=log, stderr=log, start_new_session=True)
+    log = root.parent / "lab.log"
+    call = [sys.executable, "-m", "pokeml", "lab", "--no-browser", "--port=0", "--allow-root"]
+
+    def server() -> dict[str, Any] | None:
+        assert process.poll() is None, log.read_text()
+        texts = [path.read_text() for path in (root.parent / "runtime").glob("jpserver-*.json")]
+        return json.loads(texts[0]) if texts and texts[0] else None
+
+    with open(log, "w") as file:
+        process = subprocess.Popen(call, cwd=root, env=env, stdout=file, stderr=file, start_new_session=True)
     try:
-        about = wait_for(lambda: list((root.parent / "runtime").glob("jpserver-*.json")))[0]
-        server = wait_for(lambda: about.read_text()) and json.loads(about.read_text())
+        about = wait_for(server)
         page = browser.new_page(viewport=DESK)
-        yield Lab(page, server["url"], server["token"]), root
+        yield Lab(page, about["url"], about["token"]), root
         page.close()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
-        log.close()
-
-
-LAB_ARGS = ["--Application.log_level=INFO"]
 
 
 def test_the_page_in_a_real_lab(lab):
