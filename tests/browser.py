@@ -47,12 +47,12 @@ def opened(browser: Any, url: str, size: dict[str, int] = DESK, inside: str | Pa
     assert all(one.startswith((str(inside or url), "data:", "blob:")) for one in asked), asked
 
 
-def findings(page: Any) -> list[str]:
-    """Name what axe finds of serious or critical impact."""
+def findings(page: Any, part: str | None = None) -> list[str]:
+    """Name what axe finds of serious or critical impact, in the whole page or in what a selector finds."""
     from axe_playwright_python.sync_playwright import Axe
 
     # Unless told not to, axe loads the styles that styles import, and looks for them beside the page.
-    found = Axe().run(page, options={"preload": False}).response["violations"]
+    found = Axe().run(page, context=part, options={"preload": False}).response["violations"]
     grave = [one for one in found if one["impact"] in ("serious", "critical")]
     return [f"{one['id']}: {node['html'][:160]} {node['failureSummary']}" for one in grave for node in one["nodes"][:3]]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from browser import DESK
+from browser import DESK, findings
 from conftest import ROOT, wait_for
 
 PAGE = ROOT / "nbs" / "docs" / "tutorials" / "05_in_jupyterlab.ipynb"
+FORECASTING = "nbs/pipelines/02_forecasting.ipynb"
 SCRATCH = "nbs/explore/Untitled.ipynb"
 MAKE = "import page, shutil, sys; shutil.copytree(page.bakery(), sys.argv[1]); page.leave()"
 
@@ -35,8 +37,8 @@ def steps() -> Iterator[tuple[str, Any]]:
 class Lab:
     """JupyterLab as somebody who sits before it has it."""
 
-    def __init__(self, page: Any, url: str, token: str):
-        self.page, self.url, self.token = page, url, token
+    def __init__(self, page: Any, url: str, token: str, picture: Path):
+        self.page, self.url, self.token, self.picture = page, url, token, picture
         self.complaints: list[str] = []
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -53,13 +55,17 @@ class Lab:
 
     def tab(self, name: str) -> None:
         """Bring a tab to the front."""
-        self.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=name).click()
+        self.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=name).first.click()
+
+    def current_tab(self, name: str) -> Any:
+        """The tab at the front, if it is called so."""
+        return self.page.locator("#jp-main-dock-panel .lm-TabBar-tab.lm-mod-current", has_text=name)
 
     def begin(self, folder: str) -> None:
         """Make a notebook in a folder, by the card of the launcher."""
         self.go(folder)
         self.page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
-        self.notebook.locator(".jp-Cell").first.wait_for()
+        self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)  # before, a cell is not run
 
     def type(self, source: str) -> Any:
         """Type a cell into the last one, run it, and give it when it has ended."""
@@ -68,9 +74,12 @@ class Lab:
         self.page.keyboard.insert_text(source)
         handle = cell.element_handle()
         self.page.keyboard.press("Shift+Enter")
-        self.page.wait_for_function(
-            r"cell => /\[\d+\]/.test(cell.querySelector('.jp-InputPrompt').textContent)", arg=handle, timeout=90_000
-        )
+        ended = r"cell => /\[\d+\]/.test(cell.querySelector('.jp-InputPrompt').textContent)"
+        try:
+            self.page.wait_for_function(ended, arg=handle, timeout=60_000)
+        except Exception:
+            self.page.screenshot(path=self.picture)
+            raise
         return handle
 
     def open(self, path: str) -> None:
@@ -94,6 +103,22 @@ class Lab:
         self.page.keyboard.press("ControlOrMeta+a")
         self.page.keyboard.insert_text(source.replace(old, new))
         self.page.keyboard.press("ControlOrMeta+s")
+
+
+def module(root: Path) -> Path:
+    return root / "bakery" / "pipelines" / "forecasting.py"
+
+
+def save(lab: Lab, root: Path, path: str, old: str, new: str, exported: bool = True) -> None:
+    """Change a notebook in the lab, save it, and come back when it is exported."""
+    if lab.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=Path(path).name).count():
+        lab.tab(Path(path).name)
+    else:
+        lab.open(path)
+    lab.change(old, new)
+    if exported:
+        wait_for(lambda: new in module(root).read_text())
+        lab.tab("Untitled.ipynb")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +145,7 @@ def lab(browser, tmp_path_factory) -> Iterator[tuple[Lab, Path]]:
     try:
         about = wait_for(server)
         page = browser.new_page(viewport=DESK)
-        yield Lab(page, about["url"], about["token"]), root
+        yield Lab(page, about["url"], about["token"], root.parent / "lab.png"), root
         page.close()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -129,34 +154,87 @@ def lab(browser, tmp_path_factory) -> Iterator[tuple[Lab, Path]]:
 
 def test_the_page_in_a_real_lab(lab):
     lab, root = lab
-    module = root / "bakery" / "pipelines" / "forecasting.py"
     lab.begin("nbs/explore")
     shown = {}
     for what, about in steps():
-        if what == "type":
-            text = lab.type(about).inner_text()
-            shown[about] = text
-            assert "Traceback" not in text and "Error" not in text.replace("KeyError", ""), text
-            if about.startswith("run(check=False)"):
-                assert "KeyError" in text and "→" in text
-                lab.notebook.locator("a", has_text="source: nbs/pipelines/02_forecasting.ipynb").click()
-                lab.page.locator(".lm-TabBar-tab.lm-mod-current", has_text="02_forecasting.ipynb").wait_for()
-                assert lab.notebook.locator(".cm-line", has_text='"eror"').is_visible()
-                lab.tab("Untitled.ipynb")
-        else:
-            path, old, new = about
-            if lab.page.locator(".lm-TabBar-tab", has_text=Path(path).name).count():
-                lab.tab(Path(path).name)
-            else:
-                lab.open(path)
-            lab.change(old, new)
-            wait_for(lambda new=new: new in module.read_text())  # saved is exported
+        if what == "save":
+            save(lab, root, *about)
+            continue
+        text = shown[about] = lab.type(about).inner_text()
+        assert "Traceback" not in text and "Error" not in text.replace("KeyError", ""), text
+        if about.startswith("run(check=False)"):
+            assert "KeyError" in text and "→" in text
+            lab.notebook.locator("a", has_text=f"source: {FORECASTING}").click()
+            lab.current_tab("02_forecasting.ipynb").wait_for()
+            lab.notebook.locator(".cm-line", has_text='"eror"').wait_for()
             lab.tab("Untitled.ipynb")
-    assert "windows" not in shown["%diff"] and "window" in shown["%diff"] and "3 → 2" in shown["%diff"]
+    assert "What differs: parameter window (the same: data, code)" in shown["%diff"]
     assert "119.3" in shown["catalog.worst_days"]
     records = [json.loads(path.read_text()) for path in sorted((root / "outputs" / "runs").glob("*/run.json"))]
     assert [r["status"] for r in records] == ["completed"] * 3 + ["failed"] + ["completed"] * 2
     lab.page.keyboard.press("ControlOrMeta+s")
+    lab.page.locator(".jp-Dialog .jp-mod-accept").click()  # the lab asks for a name
     saved = wait_for(lambda: "two days" in (text := (root / SCRATCH).read_text()) and text)
     assert "pokeml-run" in saved  # as HTML, which stays when the kernel is gone
+    assert lab.complaints == []
+
+
+def test_names_are_completed_and_a_node_comes_as_cells(lab):
+    lab, _ = lab
+    cell = lab.notebook.locator(".jp-CodeCell").last
+    cell.locator(".cm-content").click()
+    lab.page.keyboard.type("x = catalog.load('forecast_s")
+    lab.page.keyboard.press("Tab")
+    lab.page.locator(".jp-Completer-item", has_text="forecast_scores").wait_for()
+    lab.page.keyboard.press("Enter")
+    assert "'forecast_scores" in cell.locator(".cm-content").inner_text()
+    lab.page.keyboard.press("ControlOrMeta+a")
+    lab.page.keyboard.press("Delete")
+    lab.type("%load_node score_forecasts")
+    for part in (
+        'forecasts = catalog.load("forecasts")',
+        "def score_forecasts(",
+        "score_forecasts(forecasts=forecasts)",
+    ):
+        lab.notebook.locator(".jp-CodeCell .cm-content", has_text=part).last.wait_for()
+    assert lab.complaints == []
+
+
+def test_the_panel_runs_a_node_and_leads_to_what_failed(lab):
+    lab, root = lab
+    lab.page.locator('[data-id="pokeml-panel"]').click()
+    panel = lab.page.locator("#pokeml-panel")
+    panel.locator(".pokeml-status", has_text="Run two days: completed").wait_for()
+    picture = lab.page.frame_locator("iframe.pokeml-picture").locator("#full")
+    picture.get_by_role("button", name=re.compile("^node score_forecasts")).click()
+    panel.locator(".pokeml-selected", has_text="score_forecasts of forecasting").wait_for()
+    ran = len(list((root / "outputs" / "runs").glob("*/run.json")))
+    panel.get_by_role("button", name="Run node").click()
+    wait_for(lambda: len(list((root / "outputs" / "runs").glob("*/run.json"))) > ran)
+    panel.locator(".pokeml-status", has_text="completed after").wait_for()
+
+    good = '("error", ascending'
+    save(lab, root, FORECASTING, good, '("eror", ascending')
+    panel.get_by_role("button", name="Run all").click()
+    panel.locator(".pokeml-problem", has_text="KeyError: 'eror'").wait_for(timeout=60_000)
+    panel.get_by_role("button", name="failing cell").first.click()
+    lab.notebook.locator(".jp-CodeCell.jp-mod-active", has_text='stage.run("find_worst_days")').wait_for()
+    save(lab, root, FORECASTING, '("eror", ascending', good)
+
+    line = "    return worst_days"
+    save(lab, root, FORECASTING, line, f"{line} +", exported=False)
+    told = lab.page.locator(".Toastify__toast", has_text="02_forecasting.ipynb, cell")
+    told.wait_for()
+    assert f"{line} +" not in module(root).read_text()
+    save(lab, root, FORECASTING, f"{line} +", line, exported=False)
+    told.wait_for(state="detached")
+
+    lab.tab("Untitled.ipynb")
+    lab.notebook.locator(".cm-line", has_text='forecasts = catalog.load("forecasts")').last.click()
+    lab.page.keyboard.press("End")
+    lab.page.keyboard.press("ArrowLeft")
+    lab.page.keyboard.press("ArrowLeft")
+    panel.locator(".pokeml-dataset", has_text="Dataset forecasts").wait_for()
+    panel.locator(".pokeml-dataset", has_text="13 × 5").wait_for()
+    assert findings(lab.page, "#pokeml-panel") == []
     assert lab.complaints == []
