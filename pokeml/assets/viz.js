@@ -216,6 +216,7 @@
       use("full");
       draw();
       centre(about[key].nodes.map(node => `node:${node}`), 200);
+      document.dispatchEvent(new CustomEvent("chosen", { detail: key }));
       return;
     }
     chosen = key && Object.hasOwn(about, key) ? key : null;

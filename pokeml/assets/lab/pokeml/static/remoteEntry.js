@@ -270,10 +270,21 @@
         if (!page || page.URL === "about:blank") return;
         page.documentElement.dataset.embedded = "";
         this.show_theme();
+        if (!page.querySelector("#facts") || page.documentElement.dataset.ready) return this.page_ready(page);  // or it is but a message
+        const watch = new MutationObserver(() => {
+          if (!page.documentElement.dataset.ready) return;
+          watch.disconnect();
+          this.page_ready(page);
+        });
+        watch.observe(page.documentElement, { attributeFilter: ["data-ready"] });
+      }
+      page_ready(page) {
         page.addEventListener("chosen", event => this.set_chosen(event.detail));
         const now = this.frame.contentWindow.location.hash.slice(1);
         this.set_chosen(now ? decodeURIComponent(now) : this.chosen);
         if (!now && this.chosen) this.choose(this.chosen);
+        const overview = page.querySelector("#overview");  // here is no room for all of a large picture
+        if (!this.chosen && overview?.hidden === false && overview.getAttribute("aria-pressed") === "false" && page.querySelectorAll("#full .node").length > 10) overview.click();
         this.frame.classList.add("pokeml-ready");
       }
       set_chosen(key) {
