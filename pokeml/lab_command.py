@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib.resources import files
 from urllib.parse import quote
 
 import click
@@ -34,6 +33,8 @@ def lab_call(project: Project, arguments: Iterable[str] = ()) -> list[str]:
     PokemlError
         If JupyterLab is not installed.
     """
+    from importlib.resources import files
+
     if importlib.util.find_spec("jupyterlab") is None:
         raise PokemlError("JupyterLab is not installed in this environment. Install it: pip install 'pokeml[lab]'")
     call = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={project.root}"]
