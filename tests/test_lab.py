@@ -53,13 +53,9 @@ class Lab:
         """The notebook that one sees."""
         return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
 
-    def tab(self, name: str) -> None:
-        """Bring a tab to the front."""
-        self.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=name).first.click()
-
-    def current_tab(self, name: str) -> Any:
-        """The tab at the front, if it is called so."""
-        return self.page.locator("#jp-main-dock-panel .lm-TabBar-tab.lm-mod-current", has_text=name)
+    def tab(self, path: str, state: str = "") -> Any:
+        """The tab of a notebook; with the state `.lm-mod-current` if it is at the front."""
+        return self.page.locator(f'#jp-main-dock-panel .lm-TabBar-tab{state}[title*="Path: {path}"]')
 
     def begin(self, folder: str) -> None:
         """Make a notebook in a folder, by the card of the launcher."""
@@ -111,14 +107,14 @@ def module(root: Path) -> Path:
 
 def save(lab: Lab, root: Path, path: str, old: str, new: str, exported: bool = True) -> None:
     """Change a notebook in the lab, save it, and come back when it is exported."""
-    if lab.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=Path(path).name).count():
-        lab.tab(Path(path).name)
+    if lab.tab(path).count():
+        lab.tab(path).click()
     else:
         lab.open(path)
     lab.change(old, new)
     if exported:
         wait_for(lambda: new in module(root).read_text())
-        lab.tab("Untitled.ipynb")
+        lab.tab(SCRATCH).click()
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +161,9 @@ def test_the_page_in_a_real_lab(lab):
         if about.startswith("run(check=False)"):
             assert "KeyError" in text and "→" in text
             lab.notebook.locator("a", has_text=f"source: {FORECASTING}").click()
-            lab.current_tab("02_forecasting.ipynb").wait_for()
+            lab.tab(FORECASTING, ".lm-mod-current").wait_for()
             lab.notebook.locator(".cm-line", has_text='"eror"').wait_for()
-            lab.tab("Untitled.ipynb")
+            lab.tab(SCRATCH).click()
     assert "What differs: parameter window (the same: data, code)" in shown["%diff"]
     assert "119.3" in shown["catalog.worst_days"]
     records = [json.loads(path.read_text()) for path in sorted((root / "outputs" / "runs").glob("*/run.json"))]
@@ -229,7 +225,7 @@ def test_the_panel_runs_a_node_and_leads_to_what_failed(lab):
     save(lab, root, FORECASTING, f"{line} +", line, exported=False)
     told.wait_for(state="detached")
 
-    lab.tab("Untitled.ipynb")
+    lab.tab(SCRATCH).click()
     lab.notebook.locator(".cm-line", has_text='forecasts = catalog.load("forecasts")').last.click()
     lab.page.keyboard.press("End")
     lab.page.keyboard.press("ArrowLeft")
