@@ -8,6 +8,7 @@ __all__ = ['run']
 # %% ../nbs/09d_call.ipynb #21880c14
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def run(
     KeyboardInterrupt
         If the run was interrupted; its record says so.
     """
-    asked = {name: value for name, value in locals().items() if value not in (None, False, ()) and name != "progress"}
+    asked = {name: value for name, value in locals().items() if name not in ("progress", "start", "check")}
+    asked = {name: value for name, value in asked.items() if value and value != signature(run).parameters[name].default}
     given = {"pipelines": pipeline} | {n: asked[n] for n in asked if n not in ("pipeline", "pipelines")}
     for name, value in {"params": params, "load_versions": load_versions}.items():
         if not isinstance(value, Mapping | None):

@@ -192,11 +192,15 @@ def table(project: "Project", folder: str | None = None) -> Iterator[Callable[["
     from IPython.display import HTML, display
 
     folder, last = folder or os.getcwd(), [""]
-    handle: Any = display(HTML(""), display_id=True)
+    handle: Any = None
 
     def watch(run: "Run") -> None:
+        nonlocal handle
         if (text := run_table(run, project, folder)) != last[0]:
             last[0] = text
-            handle.update(HTML(text))
+            if handle is None:  # not before: a run that is refused shows nothing
+                handle = display(HTML(text), display_id=True)
+            else:
+                handle.update(HTML(text))
 
     yield watch
