@@ -82,7 +82,7 @@ _CALL = re.compile(r"\b(load|save|get|run|load_node|run_node|viz|diff|why)\(([^(
 
 def names_of(session: Session, kind: str) -> list[str]:
     """Name what there is of a kind: `datasets`, `outputs`, `nodes`, `pipelines`, `tags`, `runs`, `environments`."""
-    graph = session.graph()
+    graph = session.last_graph()
     nodes = [n for part in graph.values() for n in part.nodes]
     if kind == "runs":
         from pokeml.record import read_runs
@@ -104,8 +104,12 @@ def names_of(session: Session, kind: str) -> list[str]:
 
 def kind_at(line: str) -> str | None:
     """Say what kind of name fits at the end of a line, which may end within a string; None for no kind of ours."""
-    if magic := re.match(r"\s*%(\w+)\s", line):
-        return _TAKES.get(magic[1])
+    if magic := re.match(r"\s*%%?(\w+)\s", line):
+        options = {"reload_pokeml": r"-e|--env", "node": r"-p|--pipeline"}
+        if magic[1] not in options:
+            return _TAKES.get(magic[1])
+        is_asked = re.search(rf"\s(?:{options[magic[1]]})[ =]\S*$", line)
+        return (_TAKES | {"reload_pokeml": "environments", "node": "pipelines"})[magic[1]] if is_asked else None
     string = _STRING.match(line)
     call = _CALL.search(string[1]) if string else None
     if call is None:
@@ -116,12 +120,25 @@ def kind_at(line: str) -> str | None:
     return _ARGUMENTS.get(named[-1]) if named else "nodes" if "," in call[2] else "pipelines"
 
 
-def complete(session: Session, line: str) -> list[str]:
-    """Give the names that fit at the end of a line."""
+def complete(session: Session, line: str, word: str | None = None) -> list[str]:
+    """Give the names that fit at the end of a line.
+
+    Parameters
+    ----------
+    session
+        The session.
+    line
+        The line up to the cursor.
+    word
+        What of it a name is to replace; by default all that was typed of the name. IPython ends words at `@`.
+    """
     try:
-        return names_of(session, kind) if (kind := kind_at(line)) else []
+        found = names_of(session, kind) if (kind := kind_at(line)) else []
     except PokemlError:  # a half-typed line is no place to complain
         return []
+    typed = re.split(r"""['"]""" if re.search(r"""['"]""", line) else r"[\s=]", line)[-1]
+    done = len(typed) - len(word) if word is not None and typed.endswith(word) else 0
+    return [name[done:] for name in found if name.startswith(typed)]
 
 # %% ../nbs/09f_magics.ipynb #973889d8
 @magics_class
@@ -313,7 +330,11 @@ def load_into(shell: Any) -> None:
     if wire:
         session.on_run.append(wire.say_changed)
     shell.register_magics(SessionMagics(shell, session, wire), NodeMagic(shell, session))
-    shell.set_hook("complete_command", lambda self, event: complete(session, event.text_until_cursor), re_key=_ANY)
+
+    def find_names(_: Any, event: Any) -> list[str]:
+        return complete(session, event.text_until_cursor, event.symbol)
+
+    shell.set_hook("complete_command", find_names, re_key=_ANY)
     if taken := put_names(shell, session):
         print(f"{', '.join(taken)} mean something else in this notebook, and stay; use session.{taken[0]} instead.")
 
