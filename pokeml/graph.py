@@ -8,12 +8,14 @@ __all__ = ['DESCRIBED', 'pipeline_names', 'forget_changed', 'changed_modules', '
            'drop_stale_bytecode', 'read_graph', 'known_graph', 'checked_values', 'libraries']
 
 # %% ../nbs/02f_graph.ipynb #0887b4e4
+import ast
 import importlib.util
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -102,15 +104,41 @@ def changed_modules(project: Project) -> list[str]:
     A module comes after those that it imports from.
     """
     files = _own_modules(project)
-    needs = {
-        name: {n for n in imports_of(file.read_text("utf-8", "replace"), name, file.stem == "__init__") if n in files}
-        for name, file in files.items()
-    }
-    changed: list[str] = []
-    for name in TopologicalSorter({name: found - {name} for name, found in needs.items()}).static_order():
-        if _has_changed(name, files[name]) or not needs[name].isdisjoint(changed):
-            changed.append(name)
-    return changed
+    needs = {name: _imported_by(name, file) & files.keys() for name, file in files.items()}
+    changed = {name for name, file in files.items() if _has_changed(name, file)}
+    while more := {name for name in files if name not in changed and not needs[name].isdisjoint(changed)}:
+        changed |= more
+    seen: set[str] = set()
+    order: list[str] = []
+
+    def put(name: str) -> None:  # packages and their modules may import from each other
+        if name not in seen:
+            seen.add(name)
+            for other in sorted(needs[name]):
+                put(other)
+            order.append(name)
+
+    for name in sorted(changed):
+        put(name)
+    return [name for name in order if name in changed]
+
+
+class _WithoutFunctions(ast.NodeTransformer):
+    """Leaves out the bodies of functions: what they import, they look up when they are called."""
+
+    def visit_FunctionDef(self, node: ast.AST) -> ast.AST:  # noqa: N802 - so ast calls it
+        return ast.Pass()
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+
+
+def _imported_by(name: str, file: Path) -> set[str]:
+    """Name what a module imports when it is imported itself, and what of that, which may be modules."""
+    text = file.read_text("utf-8", "replace")
+    with suppress(SyntaxError, ValueError):  # which the import will tell
+        text = ast.unparse(_WithoutFunctions().visit(ast.parse(text)))
+    found = imports_of(text, name, file.stem == "__init__", names=True)
+    return {part for n in found for part in (n.partition(":")[0], n.replace(":", "."))}
 
 
 def note_imported(project: Project, anew: Iterable[str] = ()) -> None:

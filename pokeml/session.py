@@ -11,16 +11,20 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
+from enum import EnumMeta
 from html import escape
 from inspect import Signature, signature
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .catalog import Catalog, open_catalog
 from .config import environments, load_config, look_up
-from .graph import changed_modules, known_graph, load_pipeline, note_imported, read_graph
+from .graph import changed_modules, drop_stale_bytecode, known_graph, load_pipeline, note_imported, read_graph
 from .in_step import exported_cells
 from .nodes import ALL_PARAMETERS, PARAMETER, Node, base_name, is_parameter
 from .parameters import arguments, parameter_values
@@ -36,8 +40,11 @@ if TYPE_CHECKING:
 def _stamp(project: Project) -> tuple:
     """Tell the state of the configuration's files without reading them."""
     folders = [project.conf, *(path for path in project.conf.rglob("*") if path.is_dir())]
-    files = sorted(file for folder in folders for file in folder.glob("*.y*ml"))
-    return tuple((str(file), (about := file.stat()).st_mtime_ns, about.st_size) for file in files)
+    found = []
+    for file in sorted(file for folder in folders for file in folder.glob("*.y*ml")):
+        with suppress(FileNotFoundError):  # it went away meanwhile, or is an editor's link that leads nowhere
+            found.append((str(file), (about := file.stat()).st_mtime_ns, about.st_size))
+    return tuple(found)
 
 
 def _search(kind: str, rows: int) -> str:
@@ -49,6 +56,15 @@ def _search(kind: str, rows: int) -> str:
         "if(r.querySelector('td'))r.hidden=!r.textContent.toLowerCase().includes(t)"
     )
     return f'<input type="search" placeholder="search {rows} {kind}" aria-label="search {kind}" oninput="{script}">'
+
+
+def _variable(name: str, taken: Iterable[str]) -> str:
+    """Write the name of a dataset as one of a variable that means nothing else."""
+    name = re.sub(r"\W+", "_", name)
+    name = f"{name}_" if iskeyword(name) else name if name.isidentifier() else f"_{name}"
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _short(value: Any, most: int = 80) -> str:
@@ -84,9 +100,11 @@ class SessionCatalog:
             If there is none, or nothing to load yet; the message says how it is made.
         """
         __tracebackhide__ = True
+        if not isinstance(name, str):
+            raise PokemlError(f"{name!r:.60} is no name of a dataset. Load them one by one, by name.")
         session, catalog = self._session, self.whole
         maker = session.maker(name)
-        if name not in catalog and maker:
+        if maker and name not in catalog and name in session.dataset_names():
             raise PokemlError(
                 f"{name} is not kept: node {maker[1]} of pipeline {maker[0]} hands it on. "
                 f'Have it made: run(to_outputs="{name}", keep="{name}", engine="inline").outputs["{name}"]'
@@ -94,10 +112,10 @@ class SessionCatalog:
         if name in catalog and maker and not catalog[name].exists():
             raise PokemlError(
                 f"{catalog[name]} is not there yet: node {maker[1]} of pipeline {maker[0]} makes it. "
-                f'Have it made: run(to_outputs="{name}")'
+                f'Have it made: run(to_outputs="{base_name(name)}")'
             )
-        if maker and (reasons := session.stale(name)):
-            session.tell(f'{name} is not up to date: {reasons[0]}. Have it made anew: run(to_outputs="{name}")')
+        if maker and name in catalog and (told := session.stale(name)):
+            session.tell(told)
         return catalog.load(name)
 
     def save(self, name: str, value: Any) -> None:
@@ -117,8 +135,15 @@ class SessionCatalog:
     def __len__(self) -> int:
         return len(self.whole)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_"):  # it would hide the dataset of this name
+            raise PokemlError(f'To save a value as a dataset: catalog.save("{name}", value)')
+        super().__setattr__(name, value)
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        __tracebackhide__ = True
+        is_completion = sys._getframe(1).f_globals.get("__name__", "").startswith("jedi.")
+        if name.startswith("_") or is_completion:  # which asks for the type of each name, and would load all data
             raise AttributeError(name)
         if hasattr(Catalog, name):
             return getattr(self.whole, name)
@@ -128,8 +153,9 @@ class SessionCatalog:
         raise AttributeError(f"There is no dataset {name!r}. {near}")
 
     def __dir__(self) -> list[str]:
-        names = [name for name in self._session.dataset_names() if name.isidentifier()]
-        return sorted({"load", "save", "get", "patterns", *names})
+        names = [n for n in self._session.dataset_names() if n.isidentifier() and not iskeyword(n)]
+        hidden = {n for n in names if hasattr(type(self), n) or hasattr(Catalog, n)}  # by methods, which go first
+        return sorted({"load", "save", "get", "patterns"}.union(names) - hidden | {"load", "save", "get", "patterns"})
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.whole)
@@ -159,6 +185,12 @@ class SessionCatalog:
         return f"<div>{_search('datasets', len(rows))}{table}</div>"
 
 
+class _Unknown(PokemlError, KeyError):
+    """There is nothing of this name; `in` and `get` take it as a mapping's `KeyError`."""
+
+    __str__ = Exception.__str__
+
+
 class SessionParameters(Mapping[str, Any]):
     """The project's parameters: `params["test_data_ratio"]`, and nested ones, `params["model.depth"]`.
 
@@ -172,10 +204,11 @@ class SessionParameters(Mapping[str, Any]):
         self._session = session
 
     def __getitem__(self, name: str) -> Any:
+        __tracebackhide__ = True
         config, nothing = self._session.read("parameters"), object()
-        if (value := look_up(config.values, name, nothing)) is nothing:
-            raise PokemlError(f"Unknown parameter {name!r}. {suggest(name, flat(config.values))}")
-        return value
+        if not isinstance(name, str) or (value := look_up(config.values, name, nothing)) is nothing:
+            raise _Unknown(f"Unknown parameter {name!r}. {suggest(name, flat(config.values))}")
+        return deepcopy(value)  # what a cell does to it does not change the parameter
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._session.read("parameters").values)
@@ -212,6 +245,9 @@ class SessionPipelines(Mapping[str, Pipeline]):
         self._session = session
 
     def __getitem__(self, name: str) -> Pipeline:
+        __tracebackhide__ = True
+        if name not in (graph := self._session.graph()):
+            raise _Unknown(f"Unknown pipeline {name!r}. {suggest(name, graph)}")
         self._session.take_changes()
         return load_pipeline(self._session.project, name)
 
@@ -270,7 +306,8 @@ class SessionRun:
         session = self._session
         session.take_changes()
         options = {"env": session.env, "engine": "pokeml", "progress": True} | options
-        options["params"] = session.given | dict(options.get("params") or {})
+        if isinstance(params := options.get("params") or {}, Mapping):  # what is none, `pokeml.run` refuses
+            options["params"] = session.given | dict(params)
         try:
             if options["progress"] is True and in_kernel():
                 with table(session.project, session.folder) as options["progress"]:
@@ -283,10 +320,54 @@ class SessionRun:
         return "run(pipeline, nodes, …): run the project's pipelines; run? tells what can be asked for"
 
 
+def _shell() -> Any:
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+
+
 def in_kernel() -> bool:
     """Say whether this process is the kernel of a notebook."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return getattr(shell, "kernel", None) is not None
+    return getattr(_shell(), "kernel", None) is not None
+
+
+def _user_names() -> MutableMapping[str, Any]:
+    return getattr(_shell(), "user_ns", {})
+
+
+_OF_IMPORT = {"__name__", "__loader__", "__spec__", "__path__", "__file__", "__cached__", "__package__", "__builtins__"}
+
+
+def _load_again(module: Any, names: MutableMapping[str, Any]) -> None:
+    """Execute a module anew, and let what was taken from it be what it defines now; if it fails, all is as before.
+
+    Functions and classes are changed where they are, whoever holds them, as IPython's autoreload does it. What cannot
+    be, such as an Enum or a cached function, is at least exchanged where one of `names` means it.
+    """
+    from IPython.extensions.autoreload import update_generic
+
+    here, before = vars(module), dict(vars(module))
+    inner = {n for n, value in before.items() if sys.modules.get(f"{module.__name__}.{n}") is value}
+    try:
+        for name in before.keys() - _OF_IMPORT - inner:
+            del here[name]
+        importlib.reload(module)
+    except BaseException:
+        here.clear()
+        here.update(before)
+        raise
+    anew: dict[int, Any] = {}
+    for name, old in before.items():
+        new = here.get(name, old)
+        is_defined = getattr(old, "__module__", None) == module.__name__ and hasattr(old, "__qualname__")
+        if new is old or not is_defined:
+            continue
+        anew[id(old)] = new
+        if isinstance(old, EnumMeta) and isinstance(new, EnumMeta):
+            members: Mapping[str, Any] = new.__members__
+            anew |= {id(item): members.get(key, item) for key, item in dict[str, Any](old.__members__).items()}
+        if getattr(old, "__slots__", None) == getattr(new, "__slots__", None):  # else they fit no instance there is
+            with suppress(Exception):  # classes of users do not all let themselves be changed
+                update_generic(old, new)
+    names.update({name: anew[id(value)] for name, value in names.items() if id(value) in anew})
 
 
 @dataclass(frozen=True)
@@ -362,6 +443,7 @@ class Session:
         PokemlError
             If there is no such environment or parameter; then all stays as it is.
         """
+        self.project = find_project(self.project.root)  # its settings may have changed
         if env and env not in environments(self.project):
             raise PokemlError(f"Unknown environment {env!r}. {suggest(env, environments(self.project))}")
         if params:
@@ -406,23 +488,25 @@ class Session:
 
     def dataset_names(self) -> list[str]:
         """Name the datasets of the catalog, and those that nodes hand on."""
-        made = (base_name(o) for part in self.last_graph().values() for o in part.all_outputs())
+        made = (o for part in self.last_graph().values() for n in part.nodes for o in n.outputs)
         return list(dict.fromkeys([*self.read("catalog"), *made]))
 
-    def stale(self, dataset: str) -> list[str]:
+    def stale(self, dataset: str) -> str:
         """Say why a dataset, or one that it is made from, would be made anew now; empty if it is up to date."""
-        return [f"{node}: {why}" for node, reasons in self._reasons(dataset).items() for why in reasons]
+        try:
+            reasons = [f"{node}: {why}" for node, found in self._reasons(dataset).items() for why in found]
+        except PokemlError as error:
+            return f"Whether {dataset} is up to date cannot be told: {error}"
+        way = f'Have it made anew: run(to_outputs="{base_name(dataset)}")'
+        return f"{dataset} is not up to date: {reasons[0]}. {way}" if reasons else ""
 
     def _reasons(self, dataset: str) -> dict[str, list[str]]:
         """For each node that makes a dataset or what it is made from, in order, why it would run now."""
         from pokeml.plan import make_plan
         from pokeml.selection import Selection
 
-        try:
-            asked = Selection(to_outputs=(dataset,))  # inline: whether notebooks are as they were is another question
-            plan = make_plan(self.project, asked, self.env, self.given, engine="inline")
-        except PokemlError as error:
-            return {dataset: [f"whether it has changed cannot be told: {error}"]}
+        asked = Selection(to_outputs=(base_name(dataset),))  # inline: notebooks as they were are another question
+        plan = make_plan(self.project, asked, self.env, self.given, engine="inline")
         verdicts = [v for stage in plan.verdicts.values() for v in stage.nodes]
         return {v.node: [*v.reasons, *(f"input {name} may come out different" for name in v.maybe)] for v in verdicts}
 
@@ -466,12 +550,11 @@ class Session:
         modules = changed_modules(self.project)
         if not modules:
             return []
-        from IPython.extensions.autoreload import superreload
-
+        drop_stale_bytecode(self.project, open_store(self.project))
         importlib.invalidate_caches()
         for name in modules:
             try:
-                superreload(sys.modules[name])
+                _load_again(sys.modules[name], _user_names())
             except (Exception, SystemExit) as error:
                 file = self.project.show(sys.modules[name].__file__ or "")
                 line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
@@ -479,7 +562,7 @@ class Session:
                     f"The module {name} cannot be loaded again: {type(error).__name__}: {getattr(error, 'msg', error)} "
                     f"({file}{line}). What the notebook has imported of it stays as it was."
                 ) from error
-            note_imported(self.project, [name])
+        note_imported(self.project, modules)  # where one fails, the next time all are loaded again that belong together
         return modules
 
     def argument(self, node: str, argument: str) -> Any:
@@ -522,7 +605,8 @@ class Session:
         code = [{"cell_type": "code", "source": cell.source} for cell in cells]
         sources = [source for _, source in exported_cells(code)[1]]  # without nbdev's directives
         sources = sources or [prepare]
-        variables = name_arguments(node, sources, TAKEN | {"params", "pipelines", "run", "session"})
+        names_here = {"params", "pipelines", "run", "session"}
+        variables = name_arguments(node, sources, TAKEN | names_here)
         lines, catalog = [], self.read("catalog")
         for argument, variable in variables.items():
             dataset = node.inputs[argument]
@@ -536,7 +620,11 @@ class Session:
             else:
                 lines.append(f'{variable} = catalog.load("{dataset}")')
         call = write_call(function, node, variables)
-        names = [re.sub(r"\W+", "_", base_name(o)) for o in node.outputs]
+        taken = {*TAKEN, *names_here, *variables.values(), function.partition(".")[0]}
+        names = []
+        for output in node.outputs:  # another name than an input's: the cell may be run again
+            names.append(_variable(base_name(output), taken))
+            taken.add(names[-1])
         if node.keys and isinstance(node.keys[0], str):
             made = "".join(f'\n{n} = made["{key}"]' for n, key in zip(names, node.keys, strict=True))
             call = f"made = {call}{made}"
@@ -546,10 +634,10 @@ class Session:
 
     def _write_parameter(self, node: Node, argument: str) -> str:
         """Write how a parameter is had: as it is set, unless the function's annotation makes something else of it."""
-        name = node.inputs[argument].removeprefix(PARAMETER)
-        if node.inputs[argument] == ALL_PARAMETERS:
+        name, value = node.inputs[argument].removeprefix(PARAMETER), repr(self.argument(node.name, argument))
+        if node.inputs[argument] == ALL_PARAMETERS and value == repr(dict(self.params)):
             return "dict(params)"
-        is_plain = repr(self.argument(node.name, argument)) == repr(self.params[name])
+        is_plain = name in self.params and value == repr(self.params[name])
         return f'params["{name}"]' if is_plain else f'session.argument("{node.name}", "{argument}")'
 
     def run_node(self, name: str) -> "Run":
@@ -623,13 +711,18 @@ class Session:
             text = f"No node makes {dataset}; it is as it was put there."
             return Shown(text, f"<p>{escape(text)}</p>")
         node = self.graph()[maker[0]][maker[1]]
-        head = f"{dataset} is made by {node.name}, pipeline {maker[0]}, from {', '.join(node.inputs.values())}."
+        inputs = ", ".join(node.inputs.values())
+        head = f"{dataset} is made by {node.name}, pipeline {maker[0]}, from {inputs or 'nothing'}."
         if writer := last_writer(self.project, dataset):
             head += f" Written last by run {writer[0]}."
-        reasons = self._reasons(dataset)
+        try:
+            reasons = self._reasons(dataset)
+        except PokemlError as error:
+            text = f"{head}\nWhether it is up to date cannot be told: {error}"
+            return Shown(text, f"<p>{escape(text)}</p>")
         rows = [[name, "; ".join(why) or "up to date"] for name, why in reasons.items()]
         is_good = not any(reasons.values())
-        end = "It is up to date." if is_good else f'To have it made anew: run(to_outputs="{dataset}")'
+        end = "It is up to date." if is_good else f'To have it made anew: run(to_outputs="{base_name(dataset)}")'
         lines = [head, *(f"  {name}: {why}" for name, why in rows), end]
         html = f"<p>{escape(head)}</p>{html_table(['node', 'would run now because'], rows)}<p>{escape(end)}</p>"
         return Shown("\n".join(lines), html)

@@ -19,6 +19,27 @@ def ask(line):
 
 """
 
+SPY = """\
+from pokeml.catalog import Catalog
+loaded, load = [], Catalog.load
+Catalog.load = lambda self, name: loaded.append(name) or load(self, name)
+"""
+KINDS = """\
+from enum import Enum
+from functools import cache
+
+class Color(Enum):
+    RED = 1
+
+@cache
+def says():
+    return "old"
+
+def is_red(color):
+    import toy
+    return color is toy.Color.RED
+"""
+
 
 def execute(toy: Toy, cells: list[str], folder: str = "nbs/explore") -> list[nbformat.NotebookNode]:
     """Execute a scratch notebook as `jupyter nbconvert --execute` does, errors included, and give its cells."""
@@ -53,6 +74,8 @@ def text_of(cell: nbformat.NotebookNode) -> str:
 def done(tmp_path_factory) -> tuple[Toy, dict[str, str]]:
     """A scratch notebook that was executed, with what each of its cells has put out."""
     toy = Toy(tmp_path_factory.mktemp("session") / "project")
+    toy.write("toy/kinds.py", KINDS)
+    toy.write("toy/__init__.py", "from toy.kinds import Color\n")
     edit = (
         "from pathlib import Path\nfile = Path('../../toy/pipelines/third.py')\n"
         "text = file.read_text()\nmine = [1]\n"
@@ -78,6 +101,11 @@ def done(tmp_path_factory) -> tuple[Toy, dict[str, str]]:
         "why": "%why mark",
         "mend": "file.write_text(text); run(to_outputs='mark').outputs['mark']",
         "complete": ASK + "ask('catalog.load(\"cl'), ask('run(to_nodes=\"sc'), ask('catalog.cl'), ask('catalog[\"cl')",
+        "kinds": "import toy.helpers; from toy.kinds import *\nmine = Color.RED\nis_red(mine), says()",
+        "kinds_edit": "kinds = Path('../../toy/kinds.py'); kinds.write_text(kinds.read_text().replace('old', 'new'))",
+        "kinds_reload": "%reload_pokeml",
+        "kinds_again": "is_red(Color.RED), is_red(mine), says(), toy.helpers.SCALE, toy.kinds.Color is Color",
+        "looking": SPY + "names = ask('catalog.'); 'clean' in names, 'load' in names, loaded",
         "modules": "import sys; sorted({'pandas', 'sklearn', 'papermill'} & set(sys.modules))",
     }
     order = ["load", "modules", *(name for name in cells if name not in ("load", "modules"))]
@@ -111,6 +139,16 @@ def test_edited_functions_are_taken_over_without_a_restart(done):
     assert "Loaded again: toy.pipelines.third." in told["reload"]
     assert "({'mark': 41}, [1])" in told["edited"]  # the same class, the user's variable
     assert "{'mark': 41}" in told["again"] and "{'mark': 41}" in told["inline"]
+
+
+def test_enums_cached_functions_and_circular_imports_are_taken_over(done):
+    told = done[1]
+    assert "(True, 'old')" in told["kinds"] and "Loaded again: toy.kinds, toy" in told["kinds_reload"]
+    assert "(True, True, 'new', 10, True)" in told["kinds_again"]
+
+
+def test_completion_loads_nothing(done):
+    assert "(True, True, [])" in done[1]["looking"]
 
 
 def test_an_error_shows_the_line_and_links_the_cell(done):
