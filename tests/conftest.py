@@ -162,6 +162,20 @@ def sample(copy: Copy, planned: dict[str, Path]) -> Copy:
     return copy
 
 
+@pytest.fixture
+def sample_done(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, starts: None) -> Copy:
+    """A copy with the small sample in which everything ran once, to be changed as one likes."""
+
+    def make(folder: Path) -> None:
+        made = Copy(folder / "project")
+        made.use_sample()
+        done = made.pokeml("run", "-q")
+        assert done.returncode == 0, done.stderr
+
+    shutil.copytree(made_once(tmp_path_factory, "sample_done", make) / "project", tmp_path / "project")
+    return Copy(tmp_path / "project")
+
+
 @pytest.fixture(scope="session")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy in which everything ran once on the full table; not to be changed."""

@@ -4,6 +4,7 @@ A page begins with a hidden cell that calls `work_in`, `bakery` or `example`, an
 """
 
 import atexit
+import hashlib
 import importlib
 import json
 import os
@@ -11,8 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN_PROJECT = Path(__file__).with_name("how_to") / "01_own_project.ipynb"
@@ -63,9 +67,33 @@ def leave() -> None:
 atexit.register(leave)
 
 
-def bakery(*, git: bool = False) -> Path:
-    """Go to the project that the page "A project of your own" makes; with `git`, everything in it is committed."""
-    folder = work_in("bakery")
+def _made_once(name: str, make: Callable[[], None]) -> Path:
+    """Have a project made and planned once for all pages, which copy it, instead of by each of them."""
+    sources = [
+        OWN_PROJECT,
+        Path(__file__),
+        *sorted((ROOT / "pokeml").rglob("*.py")),
+        *sorted((ROOT / "conf").rglob("*")),
+    ]
+    stamp = json.dumps([[str(path), path.stat().st_mtime_ns] for path in sources])
+    made = ROOT / ".docs" / "cache" / f"{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(made.with_name(f"{name}.lock")):
+        if not made.exists():
+            for old in made.parent.glob(f"{name}-*"):
+                shutil.rmtree(old, ignore_errors=True)
+            before, half = Path.cwd(), Path(tempfile.mkdtemp(prefix="pokeml-page-"), name)
+            half.mkdir()
+            os.chdir(half)
+            make()
+            subprocess.run(["pokeml", "run", "--dry-run"], check=True, capture_output=True)
+            os.chdir(before)
+            shutil.move(half, made)
+            half.parent.rmdir()
+    return made
+
+
+def _make_bakery() -> None:
     for part in ("nbs/pipelines", "nbs/stages"):
         Path(part).mkdir(parents=True)
     names: dict[str, Any] = {}
@@ -78,6 +106,12 @@ def bakery(*, git: bool = False) -> Path:
         elif cell["cell_type"] == "code" and "write_notebook(" in source:
             exec(source, names)
     subprocess.run(["nbdev-export"], check=True)
+
+
+def bakery(*, git: bool = False) -> Path:
+    """Go to the project that the page "A project of your own" makes; with `git`, everything in it is committed."""
+    folder = work_in("bakery")
+    shutil.copytree(_made_once("bakery", _make_bakery), folder, dirs_exist_ok=True)
     if git:
         Path(".gitignore").write_text("data/0[2-9]*\noutputs\nconf/local\n", "utf-8")
         for words in ("init -q -b main", "add .", "commit -q -m Begin"):
@@ -85,17 +119,23 @@ def bakery(*, git: bool = False) -> Path:
     return folder
 
 
+def _copy_example(sample: bool) -> None:
+    os.environ["PYTHONPATH"] = os.getcwd()  # its own package, not the one that is installed
+    skip = shutil.ignore_patterns(".*", "docs", "explore", "*.pyc.*")
+    for part in ("nbs", "pokeml", "conf", "data/01_raw"):
+        shutil.copytree(ROOT / part, part, ignore=skip)
+    shutil.rmtree("conf/local", ignore_errors=True)
+    shutil.copy(ROOT / "settings.ini", ".")
+    if sample:
+        shutil.copy(ROOT / "tests" / "data" / "pokemon_sample.csv", "data/01_raw/pokemon.csv")
+
+
 def example(*, sample: bool = False) -> Path:
     """Go to a copy of the example, this repository's own project, in which nothing ran yet; or with a small table."""
     folder = work_in("pokeml")
-    os.environ["PYTHONPATH"] = str(folder)  # its own package, not the one that is installed
-    skip = shutil.ignore_patterns(".*", "docs", "explore", "*.pyc.*")
-    for part in ("nbs", "pokeml", "conf", "data/01_raw"):
-        shutil.copytree(ROOT / part, folder / part, ignore=skip)
-    shutil.rmtree(folder / "conf" / "local", ignore_errors=True)
-    shutil.copy(ROOT / "settings.ini", folder)
-    if sample:
-        shutil.copy(ROOT / "tests" / "data" / "pokemon_sample.csv", folder / "data" / "01_raw" / "pokemon.csv")
+    made = _made_once("sample" if sample else "example", lambda: _copy_example(sample))
+    shutil.copytree(made, folder, dirs_exist_ok=True)
+    os.environ["PYTHONPATH"] = str(folder)
     return folder
 
 
