@@ -379,7 +379,10 @@ def _entries(
                 "pandas.DataFrame, dict[str, float], Figure, str or a class of scikit-learn; or say a type of the "
                 f"catalog, --type {name}=json.JSONDataset, or --type {name}={MEMORY} for what is not to be kept."
             )
-        known = find_kind(kind, project).type
+        try:
+            known = find_kind(kind, project).type
+        except PokemlError as error:
+            raise PokemlError(f"--type {kind}: {name} {error}") from error
         if known not in SUFFIXES:
             raise PokemlError(f"--type {kind}: write the entry of {name} into the catalog by hand, then make the node.")
         entry = {"type": kind, "filepath": f"data/{_layer(kind, made, reads, catalog)}/{name}{SUFFIXES[known]}"}

@@ -91,7 +91,7 @@ NEW = ("node", "new", "find_worst_days", "--pipeline", "forecasting", "--from", 
         (("--outputs", "forecasts"), FUNCTION, "Node forecast_sales writes forecasts."),
         (("--inputs", "forecasts,params:days"), FUNCTION, "There is no parameter 'days' for number_of_days."),
         (("--pipeline", "forecastin"), FUNCTION, "Unknown pipeline 'forecastin'. Did you mean forecasting?"),
-        (("--type", "json.JSNDataset"), FUNCTION, "json.JSNDataset"),
+        (("--type", "json.JSNDataset"), FUNCTION, "--type json.JSNDataset: worst_days has an unknown type"),
         ((), FUNCTION.replace("find_worst", "find_best"), "defines no function find_worst_days."),
     ],
 )
