@@ -61,19 +61,23 @@ class Copy:
         """Give the command that runs pokeml."""
         return [sys.executable, "-m", "pokeml", *arguments]
 
-    def pokeml(
+    def python(
         self,
         *arguments: str,
-        cwd: str = ".",
+        cwd: str | Path = ".",
         env: dict[str, str] | None = None,
         typed: str = "",
         timeout: float = 300,
         cold: bool = False,
     ) -> subprocess.CompletedProcess:
-        """Run pokeml in a folder of the copy, forked unless it is to be `cold`; `typed` is what it reads."""
+        """Run Python in a folder of the copy, forked unless it is to be `cold`; `typed` is what it reads."""
         run = subprocess.run if cold or forked.SERVER not in os.environ else forked.run
         options = {"input": typed, "capture_output": True, "text": True, "timeout": timeout}
-        return run(self.command(*arguments), cwd=self.root / cwd, env=env or self.env, **options)
+        return run([sys.executable, *arguments], cwd=self.root / cwd, env=env or self.env, **options)
+
+    def pokeml(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
+        """Run pokeml in a folder of the copy; `options` as of `python`."""
+        return self.python("-m", "pokeml", *arguments, **options)
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start pokeml in a session of its own, so that a signal to its group is like Ctrl-C in a terminal."""
@@ -109,11 +113,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 pytest.register_assert_rewrite("browser")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def starts(request: pytest.FixtureRequest):
+def pytest_configure(config: pytest.Config) -> None:
     """Have processes forked (see `forked`), unless `--cold` is given or the system cannot."""
-    with contextlib.nullcontext() if request.config.getoption("--cold") or not forked.POSSIBLE else forked.server():
-        yield
+    needless = config.getoption("--cold") or config.getoption("--collect-only") or not forked.POSSIBLE
+    if not needless and forked.SERVER not in os.environ:  # else this is a worker, and finds the server of all
+        server = contextlib.ExitStack()
+        server.enter_context(forked.server())
+        config.add_cleanup(server.close)
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
@@ -130,7 +136,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
 
 
 @pytest.fixture(scope="session")
-def planned(starts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """What a plan has found out about a fresh copy, and about one with the small sample, which takes two seconds."""
 
     def make(folder: Path) -> None:

@@ -1,9 +1,9 @@
 """Start Python as a fork of a process that has imported the libraries already.
 
 Most tests look at what a run makes and tells, not at how Python starts, and nearly half of the suite's time went into
-that. So `Copy.pokeml` has its process forked, and the helper that this one starts. Each still imports pokeml itself,
-from where its own PYTHONPATH says. What is about the start (imports, signals, terminals) starts Python as always, and
-so does everything with `pytest --cold`.
+that. So `Copy.python` has its process forked, and the helper and the kernels that this one starts. Each still imports
+pokeml itself, from where its own PYTHONPATH says. What is about the start (imports, signals, terminals) starts Python
+as always, and so does everything with `pytest --cold`.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -27,16 +28,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# Neither what reads the environment on import (matplotlib), nor what starts a thread.
+# Nothing that starts a thread. What matplotlib has read from the environment is put right in `_take_place`.
 LIBRARIES = """
     click click.shell_completion fast_sugiyama filelock fsspec.implementations.local http.server ipykernel.ipkernel
-    ipykernel.kernelapp IPython.core.application IPython.core.interactiveshell jupyter_client markdown_it nbclient
-    nbformat nh3 numpy omegaconf pandas papermill pluggy pyarrow.parquet pydantic pygments.formatters.html
-    pygments.lexers pygments.lexers.python rich.console rich.logging rich.progress rich.table sklearn.ensemble
-    sklearn.linear_model sklearn.metrics sklearn.model_selection sklearn.pipeline sklearn.preprocessing sklearn.tree
-    sqlite3 xxhash yaml
+    ipykernel.kernelapp IPython.core.application IPython.core.interactiveshell jupyter_client markdown_it
+    matplotlib.backends.backend_agg matplotlib.pyplot nbclient nbformat nh3 numpy omegaconf pandas papermill pluggy
+    pyarrow.parquet pydantic pygments.formatters.html pygments.lexers.python rich.console rich.logging rich.progress
+    rich.table skops.io sklearn.ensemble sklearn.linear_model sklearn.metrics sklearn.model_selection
+    sklearn.pipeline sklearn.preprocessing sklearn.tree sqlite3 xxhash yaml
 """.split()
+UNWANTED = ("debugpy", "pytest", "_pytest", "rfc3987_syntax")  # pokeml leaves them out as well
+INLINE = "module://matplotlib_inline.backend_inline"
 HELPER = "from pokeml.warm import serve"  # in the code of the command that starts it
+KERNEL = "ipykernel_launcher"
 POSSIBLE = hasattr(os, "fork") and hasattr(os, "pidfd_open")
 SERVER = "POKEML_TESTS_SERVER"  # the environment variable with the place of the server's socket
 
@@ -50,12 +54,13 @@ class Fork:
         env = dict(os.environ if env is None else env)
         place = env.get(SERVER) or os.environ[SERVER]
         request = {"words": list(words[1:]), "cwd": str(cwd or os.getcwd()), "env": env | {SERVER: place}}
-        request["pass_fds"] = list(pass_fds)
+        request |= {"pass_fds": list(pass_fds), "is_kernel": KERNEL in words}
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.connect(place)
         socket.send_fds(self._server, [json.dumps(request).encode()], [*streams, *pass_fds])
         self.pid = int(self._server.recv(100))
         self.returncode: int | None = None
+        self.stdin, self.stdout, self.stderr = io.BytesIO(), None, None
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
@@ -70,9 +75,15 @@ class Fork:
             self.wait(0)
         return self.returncode
 
-    def kill(self) -> None:
+    def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def run(
@@ -95,13 +106,16 @@ def run(
 
 
 class _Popen(subprocess.Popen):
-    """Has the server fork pokeml's helper, and starts everything else as always."""
+    """Has the server fork pokeml's helper and Jupyter's kernels, and starts everything else as always."""
 
     def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
-        if not (isinstance(args, list) and HELPER in args[-1]):
+        is_helper = isinstance(args, list) and HELPER in args[-1]
+        if not is_helper and KERNEL not in args:
             return super().__new__(cls)
         with open(os.devnull, "r+") as nothing:
-            return Fork(args, streams=[nothing.fileno()] * 3, pass_fds=options["pass_fds"])
+            if is_helper:
+                return Fork(args, streams=[nothing.fileno()] * 3, pass_fds=options["pass_fds"])
+            return Fork(args, options["cwd"], options["env"], [nothing.fileno(), 1, 2])
 
 
 def _take_place(request: dict[str, Any], files: list[int]) -> None:
@@ -116,24 +130,31 @@ def _take_place(request: dict[str, Any], files: list[int]) -> None:
     os.environ.update(request["env"])
     places = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[:] = [*places, *sys.path]
-    subprocess.Popen = _Popen
+    subprocess.Popen = sys.modules["jupyter_client.launcher"].Popen = _Popen
+    if request["is_kernel"] or HELPER in request["words"][-1]:
+        os.environ.setdefault("MPLBACKEND", INLINE)  # they say so themselves, before matplotlib is imported
+    matplotlib = sys.modules["matplotlib"]
+    matplotlib.rcParams["backend"] = os.environ.get("MPLBACKEND") or matplotlib.rcParamsDefault._get("backend")
     importlib.invalidate_caches()
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 
 def _run(words: list[str]) -> None:
-    """Run `-m module …` or `-u -c code`."""
+    """Run `-m module …` or `-c code …`; before them stands `-u` for the helper, and what a kernel can do without."""
+    while words[0] not in ("-c", "-m"):
+        words = words[1:]
+    sys.argv = [words[1] if words[0] == "-m" else "-c", *words[2:]]
     if words[0] == "-m":
         sys.path.insert(0, os.getcwd())
-        sys.argv = [words[1], *words[2:]]
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        sys.path.insert(0, "")
+        return
+    sys.path.insert(0, "")
+    if HELPER in words[1]:
         for stream, number in (("stdout", 1), ("stderr", 2)):
             setattr(sys, stream, open(number, "w", buffering=1, closefd=False))
         os.setsid()
-        sys.modules["__main__"] = main = types.ModuleType("__main__")
-        exec(words[2], vars(main))
+    sys.modules["__main__"] = main = types.ModuleType("__main__")
+    exec(words[1], vars(main))
 
 
 def _be_forked(request: dict[str, Any], files: list[int]) -> None:
@@ -159,10 +180,12 @@ def _be_forked(request: dict[str, Any], files: list[int]) -> None:
 
 def _serve(listener: socket.socket, lives: int) -> None:
     """Fork whenever somebody asks for it, and tell how the forks have ended, until `lives` is closed."""
-    sys.modules["debugpy"] = None  # as the helper does
+    sys.modules.update(dict.fromkeys(UNWANTED))
     for name in LIBRARIES:
         importlib.import_module(name)
-    for name in [name for name in sys.modules if name == "debugpy" or name.partition(".")[0] == "pokeml"]:
+    for language in ("python", "ipython3", "bash", "json", "yaml"):
+        importlib.import_module("pygments.lexers").get_lexer_by_name(language)  # compiles its patterns
+    for name in [name for name in sys.modules if name in UNWANTED or name.partition(".")[0] == "pokeml"]:
         del sys.modules[name]  # papermill looks for engines, and finds pokeml's
     atexit._clear()
     gc.collect()
@@ -181,8 +204,11 @@ def _serve(listener: socket.socket, lives: int) -> None:
         if listener in ready:
             asker, _ = listener.accept()
             data, files, _, _ = socket.recv_fds(asker, 2**20, 20)
+            request = json.loads(data)
             if (pid := os.fork()) == 0:
-                _be_forked(json.loads(data), files)
+                _be_forked(request, files)
+            if request["is_kernel"]:  # its group gets the signals that are meant for it
+                os.setpgid(pid, pid)
             for fd in files:
                 os.close(fd)
             asker.send(str(pid).encode())
@@ -209,6 +235,7 @@ def server():
             [sys.executable, "-c", code], env=env, stdin=subprocess.DEVNULL, pass_fds=[s.fileno(), theirs]
         )
         os.close(theirs)
+        s.close()  # where the server has failed, nobody waits for it
         os.environ[SERVER] = place
         try:
             yield

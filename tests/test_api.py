@@ -20,10 +20,9 @@ def done(tmp_path_factory) -> Toy:
     return toy
 
 
-def program(toy: Toy, code: str, cwd=None, **env: str) -> str:
+def program(toy: Toy, code: str, cwd=".", cold=False, **env: str) -> str:
     """Run a Python program and give what it prints."""
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    ended = subprocess.run(command, cwd=cwd or toy.root, env=toy.env | env, capture_output=True, text=True, timeout=200)
+    ended = toy.python("-c", textwrap.dedent(code), cwd=cwd, env=toy.env | env, cold=cold)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout
 
@@ -39,6 +38,7 @@ def test_import_is_light_and_names_are_there_when_asked_for(done):
         from pokeml import Pipeline, PokemlError, Run, RunFailed, Stage, hook_impl, load_catalog, node, run
         print(Stage.__module__, Run.__name__, callable(run), set(pokeml.__all__) <= set(dir(pokeml)))
         """,
+        cold=True,
     )
     assert out == "['pokeml']\npokeml.stage Run True True\n"
     assert pokeml.__version__ == "0.1.0"

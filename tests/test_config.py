@@ -316,8 +316,8 @@ def test_logging_of_plain_papermill_and_of_an_environment(toy):
     log_in_clean(toy)
     toy.write("conf/base/logging.yml", LOGGING)
     toy.write("conf/prod/logging.yml", LOGGING.replace("info.log", "prod.log"))
-    call = [sys.executable, "-m", "papermill", "nbs/stages/01_first.ipynb", "out.ipynb", "-p", "env", "prod"]
-    subprocess.run(call, cwd=toy.root, env=toy.env, capture_output=True, check=True)
+    call = ["-m", "papermill", "nbs/stages/01_first.ipynb", "out.ipynb", "-p", "env", "prod"]
+    toy.python(*call).check_returncode()
     assert [p.name for p in (toy.root / "outputs" / "logs").glob("*")] == ["prod.log"]
     assert "kept 9 rows" in (toy.root / "outputs/logs/prod.log").read_text()
 

@@ -18,10 +18,9 @@ def toy(tmp_path) -> Toy:
     return Toy(tmp_path / "project")
 
 
-def program(toy: Toy, code: str, *options: str, **more) -> subprocess.CompletedProcess:
+def program(toy: Toy, code: str) -> subprocess.CompletedProcess:
     """Run a Python program in the toy."""
-    command = [sys.executable, *options, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, cwd=toy.root, env=toy.env, capture_output=True, text=True, timeout=120, **more)
+    return toy.python("-c", textwrap.dedent(code), timeout=120)
 
 
 def before(toy: Toy, pipeline: str, text: str, statement: str) -> None:

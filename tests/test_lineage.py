@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -336,8 +334,7 @@ def node_states(notebook: Path) -> dict[str, str]:
 def test_plain_papermill_loads_what_is_up_to_date(toy: Toy, engine: str):
     def papermill() -> dict[str, str]:
         out = toy.root / "executed.ipynb"
-        call = [sys.executable, "-m", "papermill", "--engine", engine, NB1, str(out)]
-        subprocess.run(call, cwd=toy.root, env=toy.env, check=True, capture_output=True)
+        toy.python("-m", "papermill", "--engine", engine, NB1, str(out)).check_returncode()
         return node_states(out)
 
     assert papermill() == {"clean": "unchanged", "count": "unchanged"}
@@ -367,7 +364,7 @@ else:
     raise AssertionError("the node would run with the old module")
 """
     toy.write("data/words.txt", "a word")
-    done = subprocess.run([sys.executable, "-c", code], cwd=toy.root, env=toy.env, capture_output=True, text=True)
+    done = toy.python("-c", code)
     assert done.returncode == 0, done.stderr
     assert ran(toy.run()) == {"scale", "label"}  # what was refused there
     assert_not_stale(toy)

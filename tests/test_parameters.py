@@ -3,7 +3,6 @@
 import json
 import math
 import pickle
-import subprocess
 import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -244,7 +243,7 @@ def through(echo: Toy, way: str, values: dict) -> str:
         call = ["-m", "papermill", "nbs/stages/01_say.ipynb", "out.ipynb", "-y", text]
     else:
         call = ["-c", RUN if way == "run" else STAGE]
-    done = subprocess.run([sys.executable, *call], cwd=echo.root, env=echo.env, capture_output=True, text=True)
+    done = echo.python(*call)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((echo.root / "data/made/grown.json").read_text())["grown"] == GROWN
     return json.loads((echo.root / "data/made/said.json").read_text())["said"]
@@ -359,14 +358,8 @@ def test_all_parameters_under_one_name(toy_project):
 
 
 def test_bounds_hold_through_plain_papermill(sample: Copy):
-    call = [sys.executable, "-m", "papermill", "nbs/stages/02_data_engineering.ipynb", "out.ipynb", "-y"]
-    done = subprocess.run(
-        [*call, "{params: {test_data_ratio: 2, random_state: -1}}"],
-        cwd=sample.root,
-        env=sample.env,
-        capture_output=True,
-        text=True,
-    )
+    call = ["-m", "papermill", "nbs/stages/02_data_engineering.ipynb", "out.ipynb", "-y"]
+    done = sample.python(*call, "{params: {test_data_ratio: 2, random_state: -1}}")
     assert done.returncode != 0
     assert "Parameter test_data_ratio is 2, which node split_data does not take: Input should be less" in done.stderr
     assert "Parameter random_state is -1, which node split_data does not take" in done.stderr

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 
 import nbformat
 import pandas as pd
@@ -168,8 +166,8 @@ def test_plain_papermill_runs_a_stage_from_any_folder(sample, folder):
         sample.env["POKEML_PROJECT"] = str(sample.root)
     notebook = sample.root / "nbs/stages/01_pre_processing.ipynb"
     out = sample.root / "executed.ipynb"
-    call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", "{params: {generations: [1, 2]}}"]
-    done = subprocess.run(call, cwd=sample.root / folder, env=sample.env, capture_output=True, text=True)
+    call = ["-m", "papermill", str(notebook), str(out), "-y", "{params: {generations: [1, 2]}}"]
+    done = sample.python(*call, cwd=folder)
     assert done.returncode == 0, done.stderr
     clean = pd.read_parquet(sample.root / "data/02_intermediate/pokemon_clean.parquet")
     assert set(clean["generation"]) == {1, 2}
@@ -190,8 +188,7 @@ def test_plain_papermill_runs_a_stage_from_any_folder(sample, folder):
 def test_plain_papermill_refuses_what_a_stage_does_not_take(sample, given, told):
     notebook = sample.root / "nbs/stages/01_pre_processing.ipynb"
     out = sample.root / "executed.ipynb"
-    call = [sys.executable, "-m", "papermill", str(notebook), str(out), "-y", given]
-    done = subprocess.run(call, cwd=sample.root, env=sample.env, capture_output=True, text=True)
+    done = sample.python("-m", "papermill", str(notebook), str(out), "-y", given)
     assert done.returncode == 1
     assert told in done.stderr
     assert sample.written() == []
