@@ -24,6 +24,8 @@ BIN = Path(sys.executable).parent
 
 # Commands in the text of a page, which no cell runs, and what does.
 ELSEWHERE = {
+    'pip install "pokeml[lab]"': "test_wheel.py::test_wheel_holds_the_extension_of_jupyterlab",
+    "pokeml lab": "test_lab.py::test_the_page_in_a_real_lab",
     "git clone <address of the repository> pokeml && cd pokeml": "where it is, only the reader knows",
     "make run": "test_shape.py::test_commands_of_the_readme_are_commands_of_the_makefile",  # .ci/run runs it
     "source .venv/bin/activate": "the reader's shell",
