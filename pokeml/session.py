@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SessionCatalog', 'UnknownDataset', 'UnknownName', 'SessionParameters', 'SessionPipelines', 'SessionRun', 'in_kernel',
-           'Shown', 'Session', 'the_session', 'end_session']
+           'Shown', 'Session']
 
 # %% ../nbs/09e_session.ipynb #df737970
 import importlib
@@ -730,18 +730,3 @@ class Session:
         lines = [head, *(f"  {name}: {why}" for name, why in rows), end]
         html = f"<p>{escape(head)}</p>{html_table(['node', 'would run now because'], rows)}<p>{escape(end)}</p>"
         return Shown("\n".join(lines), html)
-
-# %% ../nbs/09e_session.ipynb #b7a6dc6d
-_sessions: list[Session] = []
-
-
-def the_session() -> Session:
-    """Give this process's session, and begin it where there is none yet."""
-    if not _sessions:
-        _sessions.append(Session())
-    return _sessions[0]
-
-
-def end_session() -> None:
-    """Forget this process's session."""
-    _sessions.clear()
