@@ -51,6 +51,16 @@ def test_wheel_holds_the_extension_of_jupyterlab(wheel):
     )
 
 
+def test_jupyterlab_finds_the_extension_in_order(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    share = next(tmp_path.glob("*.data")) / "data" / "share" / "jupyter"
+    environment = os.environ | {"JUPYTER_PATH": str(share), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
+    call = [sys.executable, "-m", "jupyter", "labextension", "list"]
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    told = next(line for line in (done.stdout + done.stderr).splitlines() if " pokeml v" in line)
+    assert "enabled" in told and "OK" in told, told
+
+
 @pytest.fixture(scope="module")
 def fresh(wheel, tmp_path_factory) -> Path:
     """A new virtual environment with the wheel and what `pokeml serve` needs; the folder of its commands."""
