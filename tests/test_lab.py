@@ -46,7 +46,7 @@ class Lab:
     def go(self, path: str) -> None:
         """Open the lab on a folder or a file."""
         self.page.goto(f"{self.url}lab/tree/{quote(path)}?token={self.token}&reset")
-        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=60_000)
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     @property
     def notebook(self) -> Any:
@@ -61,7 +61,7 @@ class Lab:
         """Make a notebook in a folder, by the card of the launcher."""
         self.go(folder)
         self.page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
-        self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for(timeout=60_000)  # before, a cell is not run
+        self.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()  # before, a cell is not run
 
     def type(self, source: str) -> Any:
         """Type a cell into the last one, run it, and give it when it has ended."""
@@ -72,7 +72,7 @@ class Lab:
         self.page.keyboard.press("Shift+Enter")
         ended = r"cell => /\[\d+\]/.test(cell.querySelector('.jp-InputPrompt').textContent)"
         try:
-            self.page.wait_for_function(ended, arg=handle, timeout=60_000)
+            self.page.wait_for_function(ended, arg=handle)
         except Exception:
             self.page.screenshot(path=self.picture)
             raise
@@ -141,6 +141,7 @@ def lab(browser, tmp_path_factory) -> Iterator[tuple[Lab, Path]]:
     try:
         about = wait_for(server)
         page = browser.new_page(viewport=DESK)
+        page.set_default_timeout(90_000)  # three test processes share two cores
         yield Lab(page, about["url"], about["token"], root.parent / "lab.png"), root
         page.close()
     finally:
@@ -212,7 +213,7 @@ def test_the_panel_runs_a_node_and_leads_to_what_failed(lab):
     good = '("error", ascending'
     save(lab, root, FORECASTING, good, '("eror", ascending')
     panel.get_by_role("button", name="Run all").click()
-    panel.locator(".pokeml-problem", has_text="KeyError: 'eror'").wait_for(timeout=60_000)
+    panel.locator(".pokeml-problem", has_text="KeyError: 'eror'").wait_for()
     panel.get_by_role("button", name="failing cell").first.click()
     lab.notebook.locator(".jp-CodeCell.jp-mod-active", has_text='stage.run("find_worst_days")').wait_for()
     save(lab, root, FORECASTING, '("eror", ascending', good)
