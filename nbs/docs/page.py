@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def _made_once(name: str, make: Callable[[], None]) -> Path:
     with FileLock(made.with_name(f"{name}.lock")):
         if not made.exists():
             for old in made.parent.glob(f"{name}-*"):
-                shutil.rmtree(old, ignore_errors=True)
+                if time.time() - old.stat().st_mtime > 24 * 3600:  # another page may be copying a newer one
+                    shutil.rmtree(old, ignore_errors=True)
             before, half = Path.cwd(), Path(tempfile.mkdtemp(prefix="pokeml-page-"), name)
             half.mkdir()
             os.chdir(half)
