@@ -2167,6 +2167,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'pokeml.store': { 'pokeml.store.Store': ('store.html#store', 'pokeml/store.py'),
                               'pokeml.store.Store.__init__': ('store.html#store.__init__', 'pokeml/store.py'),
                               'pokeml.store.Store._safely': ('store.html#store._safely', 'pokeml/store.py'),
+                              'pokeml.store.Store.copy_known': ('store.html#store.copy_known', 'pokeml/store.py'),
                               'pokeml.store.Store.fingerprint': ('store.html#store.fingerprint', 'pokeml/store.py'),
                               'pokeml.store.Store.get': ('store.html#store.get', 'pokeml/store.py'),
                               'pokeml.store.Store.put': ('store.html#store.put', 'pokeml/store.py'),

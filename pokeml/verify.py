@@ -40,6 +40,8 @@ def empty_copy(project: Project, folder: Path, inputs: Iterable[str]) -> None:
     """
     from configparser import ConfigParser
 
+    from pokeml.store import open_store
+
     folder.mkdir(parents=True)
     settings = ConfigParser(interpolation=None)
     settings.read(project.root / "settings.ini", encoding="utf-8-sig")
@@ -47,8 +49,8 @@ def empty_copy(project: Project, folder: Path, inputs: Iterable[str]) -> None:
     with open(folder / "settings.ini", "w", encoding="utf-8") as file:
         settings.write(file)
     for entry in project.root.iterdir():
-        if entry.name == project.package:  # Python writes its bytecode beside it
-            shutil.copytree(entry, folder / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
+        if entry.name == project.package:  # Python writes its bytecode beside it, `name.pyc.number` while it does
+            shutil.copytree(entry, folder / entry.name, ignore=shutil.ignore_patterns("*.pyc.*"))
         elif entry not in (project.data, project.outputs) and entry.name not in ("data", "outputs", "settings.ini"):
             if not entry.name.startswith("."):
                 (folder / entry.name).symlink_to(entry)
@@ -56,6 +58,7 @@ def empty_copy(project: Project, folder: Path, inputs: Iterable[str]) -> None:
         if shown.startswith("data/"):
             (folder / shown).parent.mkdir(parents=True, exist_ok=True)
             (folder / shown).symlink_to(project.path(shown))
+    open_store(project).copy_known(folder / "outputs")  # else each copy would read and import all sources anew
 
 # %% ../nbs/07e_verify.ipynb #9430df76
 def difference(one: Any, other: Any) -> str:
