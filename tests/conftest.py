@@ -169,7 +169,7 @@ def sample(copy: Copy, planned: dict[str, Path]) -> Copy:
 
 
 @pytest.fixture
-def sample_done(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, starts: None) -> Copy:
+def sample_done(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Copy:
     """A copy with the small sample in which everything ran once, to be changed as one likes."""
 
     def make(folder: Path) -> None:
