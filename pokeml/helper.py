@@ -156,7 +156,10 @@ class Watch:
     def start_anew(self) -> None:
         """Go on in the same process as a Python that has imported nothing else."""
         os.set_inheritable(self.connection.fileno(), True)
-        os.chdir(self._folder)  # where it was started: PYTHONPATH may be relative
+        try:
+            os.chdir(self._folder)  # where it was started: PYTHONPATH may be relative
+        except OSError:  # it is gone, and with it what a relative path meant
+            os.chdir(os.sep)
         code = f"from pokeml.helper import Watch; Watch({self.connection.fileno()}, {sorted(self.alive)}).go_on()"
         os.execv(sys.executable, command(code))
 
