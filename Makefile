@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser lint lab docs docs-serve bench study clean
+.PHONY: help setup run test browser lint style types lab docs docs-serve bench study clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,9 +26,11 @@ setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves
 run: setup ## Run all pipelines on the real data
 	@$(BIN)/pokeml run
 
-test: setup lint browser ## Pass every test: lint, notebooks, pytest (ARGS=--cold starts every process anew)
-	@echo "Notebooks" && $(BIN)/nbdev-test --n-workers 2
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+test: setup style browser ## Pass every test: lint, notebooks, pytest (ARGS=--cold starts every process anew)
+	@$(BIN)/mypy > $(VENV)/.types.txt 2>&1 & types=$$!; \
+		echo "Notebooks, and types beside them"; $(BIN)/nbdev-test --n-workers 2; failed=$$?; \
+		wait $$types || failed=1; cat $(VENV)/.types.txt; exit $$failed
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The page of `pokeml serve` is tested in Chromium, which is installed where that can be done without asking.
 browser:
@@ -37,9 +39,13 @@ browser:
 		{ apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1 || \
 		echo "There is no Chromium: the tests of the page are skipped, or fail with CI=true."
 
-lint: setup ## Check style, architecture and types
+lint: style types ## Check style, architecture and types
+
+style: setup
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
 	@$(BIN)/lint-imports
+
+types: setup
 	@$(BIN)/mypy
 
 lab: setup ## Open JupyterLab at the root, on the tour (ARGS=--no-browser, or what else `jupyter lab` takes)

@@ -122,6 +122,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(server.close)
 
 
+# The files that take longest, the longest first: none of them shall be begun last, and then run alone.
+LONGEST = """
+    test_wheel test_docs test_lab test_lineage test_debug test_faults test_run test_api test_inline test_serve
+    test_rerun
+""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """Have one of the processes of a test run make a folder, which all of them read."""
     base = tmp_path_factory.getbasetemp()
