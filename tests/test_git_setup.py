@@ -99,7 +99,7 @@ def bare(tmp_path) -> Shop:
 
 
 @pytest.fixture(scope="module")
-def made(starts, tmp_path_factory) -> Shop:
+def made(tmp_path_factory) -> Shop:
     """A project in which `pokeml init` was called, and what it wrote committed."""
     folder = tmp_path_factory.mktemp("made")
     shop = Shop(folder / "shop", folder / "home")

@@ -79,7 +79,7 @@ class Jupyter:
 
 
 @pytest.fixture(scope="module")
-def servers(starts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jupyter, Jupyter]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jupyter, Jupyter]]:
     """A server at the root of a project, and one above it that is told to export nothing."""
     toy = Toy(tmp_path_factory.mktemp("lab") / "project")
     (toy.root / "nbs" / "explore").mkdir()
