@@ -1,6 +1,5 @@
 """From a failed run into its source, and back."""
 
-import importlib.util
 import json
 import os
 import re
@@ -351,9 +350,12 @@ def test_a_terminal_gets_colours_in_the_diff(mine):
     assert "\x1b[" not in mine.pokeml("debug", "--apply", "--dry-run").stdout
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jupyterlab") is not None, reason="JupyterLab is installed here")
-def test_without_jupyterlab_lab_says_what_to_install(failed):
-    done = failed.pokeml("debug", "--lab")
+def test_without_jupyterlab_lab_says_what_to_install(failed, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['jupyterlab'] = None  # as if it were not there\n"
+    )
+    env = failed.env | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{failed.env['PYTHONPATH']}"}
+    done = failed.pokeml("debug", "--lab", env=env, cold=True)
     assert done.returncode == 2 and "JupyterLab is not installed: pip install 'pokeml[lab]'" in done.stderr
     assert not (failed.root / "outputs" / "debug").exists()
 
