@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SETTINGS', 'KINDS', 'CONF_SOURCE', 'PokemlError', 'suggest', 'html_table', 'flat', 'Project', 'read_settings',
-           'find_project', 'make_importable']
+           'find_project', 'make_importable', 'ipython_shell']
 
 # %% ../nbs/00_project.ipynb #375f0cb0
 import configparser
@@ -228,3 +228,8 @@ def make_importable(project: Project) -> None:
     """Put the project's root on `sys.path`, last, so that its package is found even where it is not installed."""
     if str(project.root) not in sys.path:
         sys.path.append(str(project.root))
+
+# %% ../nbs/00_project.ipynb #366d3c64
+def ipython_shell() -> Any:
+    """Give IPython's shell in this process, or `None`."""
+    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GOOD', 'RUN_ID', 'StageRun', 'Run', 'RunFailed', 'Outputs', 'now', 'iso', 'moment_of', 'new_id', 'git_state',
-           'library_versions', 'read_run', 'read_runs', 'find_run']
+           'library_versions', 'failing_cell', 'read_run', 'read_runs', 'find_run']
 
 # %% ../nbs/06_record.ipynb #0d19a2c6
 import json
@@ -339,6 +339,16 @@ def library_versions() -> dict[str, str]:
     needs = [r for r in metadata.requires("pokeml") or [] if "extra ==" not in r]
     names = ["pokeml", *sorted(re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in needs)]
     return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
+
+# %% ../nbs/06_record.ipynb #c593e34e
+def failing_cell(executed: Path) -> str | None:
+    """Find the id of the cell that ended an executed notebook; None where it cannot be read, or nothing failed."""
+    try:
+        cells = json.loads(executed.read_text("utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return None
+    failed = (c for c in reversed(cells) if any(o.get("output_type") == "error" for o in c.get("outputs", [])))
+    return next((cell.get("id") for cell in failed), None)
 
 # %% ../nbs/06_record.ipynb #9755a329
 def read_run(project: Project, run_id: str) -> Run | None:

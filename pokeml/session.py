@@ -29,7 +29,7 @@ from .in_step import exported_cells
 from .nodes import ALL_PARAMETERS, PARAMETER, Node, base_name, is_parameter
 from .parameters import arguments, parameter_values
 from .pipeline import Pipeline, picture_image
-from .project import PokemlError, Project, find_project, flat, html_table, make_importable, suggest
+from .project import PokemlError, Project, find_project, flat, html_table, ipython_shell, make_importable, suggest
 from .store import open_store
 
 if TYPE_CHECKING:
@@ -72,10 +72,8 @@ def _short(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 # %% ../nbs/09e_session.ipynb #d5e09a1d
-class SessionCatalog:
-    """The project's datasets by name: `catalog.load("X_train")`, or `catalog.X_train`.
-
-    What is loaded though it is missing or not up to date says so, and how it is made anew.
+class _View:
+    """What one sees of a session, read from the project's files when it is asked.
 
     Parameters
     ----------
@@ -85,6 +83,13 @@ class SessionCatalog:
 
     def __init__(self, session: "Session"):
         self._session = session
+
+
+class SessionCatalog(_View):
+    """The project's datasets by name: `catalog.load("X_train")`, or `catalog.X_train`.
+
+    What is loaded though it is missing or not up to date says so, and how it is made anew.
+    """
 
     @property
     def whole(self) -> Catalog:
@@ -155,7 +160,7 @@ class SessionCatalog:
     def __dir__(self) -> list[str]:
         names = [n for n in self._session.dataset_names() if n.isidentifier() and not iskeyword(n)]
         hidden = {n for n in names if hasattr(type(self), n) or hasattr(Catalog, n)}  # by methods, which go first
-        return sorted({"load", "save", "get", "patterns"}.union(names) - hidden | {"load", "save", "get", "patterns"})
+        return sorted(set(names) - hidden | {"load", "save", "get", "patterns"})
 
     def _ipython_key_completions_(self) -> list[str]:
         return list(self.whole)
@@ -195,17 +200,8 @@ class UnknownName(PokemlError, KeyError):
     __str__ = Exception.__str__
 
 
-class SessionParameters(Mapping[str, Any]):
-    """The project's parameters: `params["test_data_ratio"]`, and nested ones, `params["model.depth"]`.
-
-    Parameters
-    ----------
-    session
-        The session.
-    """
-
-    def __init__(self, session: "Session"):
-        self._session = session
+class SessionParameters(_View, Mapping[str, Any]):
+    """The project's parameters: `params["test_data_ratio"]`, and nested ones, `params["model.depth"]`."""
 
     def __getitem__(self, name: str) -> Any:
         __tracebackhide__ = True
@@ -236,17 +232,8 @@ class SessionParameters(Mapping[str, Any]):
         return f"<div>{_search('parameters', len(rows))}{html_table(['parameter', 'value', 'set in'], rows)}</div>"
 
 
-class SessionPipelines(Mapping[str, Pipeline]):
-    """The project's pipelines by name, in the order in which they run; one is imported when it is asked for.
-
-    Parameters
-    ----------
-    session
-        The session.
-    """
-
-    def __init__(self, session: "Session"):
-        self._session = session
+class SessionPipelines(_View, Mapping[str, Pipeline]):
+    """The project's pipelines by name, in the order in which they run; one is imported when it is asked for."""
 
     def __getitem__(self, name: str) -> Pipeline:
         __tracebackhide__ = True
@@ -275,20 +262,12 @@ class SessionPipelines(Mapping[str, Pipeline]):
         return self._session.picture()
 
 # %% ../nbs/09e_session.ipynb #d3662385
-class SessionRun:
+class SessionRun(_View):
     """Run the project's pipelines, all or some, as often as one likes: `pokeml.run`, as the command line does it.
 
     The environment and the parameters are the session's, the engine is `pokeml`, and the progress is shown, unless
     others are asked for. See `pokeml.run` for what can be asked for; a run that does not complete raises `RunFailed`.
-
-    Parameters
-    ----------
-    session
-        The session.
     """
-
-    def __init__(self, session: "Session"):
-        self._session = session
 
     @property
     def __signature__(self) -> Signature:
@@ -324,17 +303,13 @@ class SessionRun:
         return "run(pipeline, nodes, …): run the project's pipelines; run? tells what can be asked for"
 
 
-def _shell() -> Any:
-    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-
-
 def in_kernel() -> bool:
     """Say whether this process is the kernel of a notebook."""
-    return getattr(_shell(), "kernel", None) is not None
+    return getattr(ipython_shell(), "kernel", None) is not None
 
 
 def _user_names() -> MutableMapping[str, Any]:
-    return getattr(_shell(), "user_ns", {})
+    return getattr(ipython_shell(), "user_ns", {})
 
 
 _OF_IMPORT = {"__name__", "__loader__", "__spec__", "__path__", "__file__", "__cached__", "__package__", "__builtins__"}
@@ -571,7 +546,7 @@ class Session:
 
     def argument(self, node: str, argument: str) -> Any:
         """Give what a node's function gets for an argument that is a parameter, as it is annotated."""
-        part, found = self._node(node)
+        _, found = self._node(node)
         config = self.read("parameters")
         return arguments(found, parameter_values(Pipeline([found]), config))[found.inputs[argument]]
 
@@ -648,17 +623,12 @@ class Session:
         """Run a node whether or not something has changed, after what it needs and is not up to date."""
         return self.run(to_nodes=Pipeline(self.graph().values())[name].name, force=[name])
 
-    def _newest(self) -> "Run | None":
-        from pokeml.record import read_runs
-
-        return next(iter(read_runs(self.project)), None)
-
     def picture(self, names: Iterable[str] = ()) -> str:
         """Draw pipelines as HTML, by default all, each node as the newest run has left it, or stale."""
-        from pokeml.viz import render
+        from pokeml.viz import newest_run, render
 
-        names = list(names)
-        drawn = render(self.project, "svg", self.project.outputs / "viz.svg", self.env, names, self._newest())
+        names, run = list(names), newest_run(self.project)
+        drawn = render(self.project, "svg", self.project.outputs / "viz.svg", self.env, names, run)
         parts = {name: part for name, part in self.graph().items() if not names or name in names}
         return picture_image(drawn.decode(), parts)
 

@@ -19,6 +19,7 @@ from .nodes import is_parameter
 from .pipeline import Pipeline
 from .project import PokemlError, Project, suggest
 from .scaffold import stage_source, title_of
+from .stage_notebook import stage_name
 from .store import open_store
 
 # %% ../nbs/08ub_skeletons.ipynb #e080dff7
@@ -92,7 +93,7 @@ def _pipeline_notebook(project: Project, name: str) -> Path | None:
 
 def _stage_of(project: Project, name: str) -> Path | None:
     stages = (project.notebooks / "stages").glob("*.ipynb")
-    return next((path for path in stages if path.stem.lstrip("0123456789").lstrip("_") == name), None)
+    return next((path for path in stages if stage_name(path) == name), None)
 
 
 def new_stage(project: Project, name: str) -> list[Change]:

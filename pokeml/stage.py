@@ -8,19 +8,14 @@ __all__ = ['NODE_MIME', 'RUN_VARIABLE', 'node_line', 'show_node', 'Stage']
 # %% ../nbs/04c_stage.ipynb #0bbe3dba
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 from .logs import set_logging
 from .node_runner import NodeRunner
-from .project import find_project, html_table
+from .project import find_project, html_table, ipython_shell
 from .stage_notebook import LeaveOut, check_injected
-
-# %% ../nbs/04c_stage.ipynb #708c2fbc
-def _shell() -> Any:
-    return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
 
 # %% ../nbs/04c_stage.ipynb #e9c1607f
 NODE_MIME = "application/vnd.pokeml.node+json"
@@ -49,7 +44,7 @@ def node_line(record: Mapping[str, Any]) -> str:
 # %% ../nbs/04c_stage.ipynb #0c8d4137
 def show_node(record: Mapping[str, Any]) -> None:
     """Show the record of a node in the notebook, for people and for programs; elsewhere do nothing."""
-    if _shell() is not None:
+    if ipython_shell() is not None:
         from IPython.display import display
 
         lines = [node_line(record), *(f"⚠ {warning}" for warning in record.get("warnings", []))]
@@ -96,11 +91,11 @@ class Stage(NodeRunner):
         params: Mapping[str, Any] | None = None,
     ):
         __tracebackhide__ = True
-        check_injected(_shell())
+        check_injected(ipython_shell())
         set_logging(find_project(), env)  # a program that runs nodes without notebooks has its own
         super().__init__(name, env, nodes, params, json.loads(os.environ.get(RUN_VARIABLE) or "{}"))
         idle = {n.name: self._shelf.can_load(n) for n in self.pipeline.nodes if n not in self.selected.nodes}
-        if (shell := _shell()) is not None and hasattr(shell, "ast_transformers"):
+        if (shell := ipython_shell()) is not None and hasattr(shell, "ast_transformers"):
             shell.ast_transformers[:] = [t for t in shell.ast_transformers if not isinstance(t, LeaveOut)]
             if idle:
                 shell.ast_transformers.append(LeaveOut(idle))

@@ -23,7 +23,7 @@ from .pipeline import Pipeline
 from .project import PokemlError, Project, suggest
 from .scaffold import PipelineNotebook
 from .source import module_names
-from .stage_notebook import check_stage, find_stages, nodes_run_by
+from .stage_notebook import check_stage, find_stages, nodes_run_by, stage_name
 from .store import open_store
 
 # %% ../nbs/08ua_stage_check.ipynb #6da9b2e1
@@ -175,7 +175,7 @@ def check_stages(project: Project, names: Iterable[str] = ()) -> list[str]:
     if names:
         return found
     for path in sorted((project.notebooks / "stages").glob("*.ipynb")):
-        if (name := path.stem.lstrip("0123456789").lstrip("_")) not in graph.pipelines:
+        if (name := stage_name(path)) not in graph.pipelines:
             found.append(f"{project.show(path)} is the stage of no pipeline. {suggest(name, graph.pipelines)}")
     return found + left_over(project, graph)
 
