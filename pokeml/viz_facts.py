@@ -87,7 +87,7 @@ def stale_nodes(project: Project, env: str | None = None) -> tuple[dict[str, lis
     made: set[str] = set()
     for stage in plan.verdicts.values():
         for verdict in stage.nodes:
-            anew = [f"input {name} will be made anew" for name in verdict.maybe if base_name(name) in made]
+            anew = [f"input {name} will be made again" for name in verdict.maybe if base_name(name) in made]
             if reasons := [*verdict.reasons, *anew]:
                 found[verdict.node] = reasons
                 made |= {base_name(o) for o in plan.stages[stage.name][verdict.node].outputs}

@@ -69,17 +69,19 @@ def test_an_item_is_found_and_told_of(url, browser):
 def test_zoom_pan_and_fold(url, browser):
     with opened(browser, url) as page:
         ready(page)
+        show_all = page.get_by_role("button", name="show all")
+        show_all.click()
         whole = box(page)
         page.get_by_label("Zoom in").click()
         page.mouse.move(800, 500)
         page.mouse.wheel(0, -300)
-        assert box(page)[2] < whole[2] / 1.3
+        assert box(page)[3] < whole[3] / 1.3
         before = box(page)
         page.mouse.down()
         page.mouse.move(700, 450, steps=3)
         page.mouse.up()
         assert box(page)[0] > before[0] and box(page)[1] > before[1]
-        page.get_by_role("button", name="fit", exact=True).click()
+        show_all.click()
         assert box(page) == whole
         page.get_by_role("button", name="fold metrics").click()
         assert page.locator("#full .item.folded-box").count() == 1
@@ -122,6 +124,8 @@ def test_a_link_leads_to_an_item(url, browser):
             assert page.inner_text("#panel h2") == "pokemon_database"
     with opened(browser, url, PHONE, inside=url) as page:
         ready(page)
+        assert page.locator("#full [data-key='dataset:pokemon_database'] .box").bounding_box()["height"] > 20  # as well
+        assert page.locator(".legend li:visible").all_inner_texts() == ["✓ ran"]
         page.evaluate("location.hash = 'node%3Aclean_data'")
         page.wait_for_selector("#panel h2")
         assert page.locator("#full [data-key='node:clean_data'] .box").bounding_box()["height"] > 20  # can be read
@@ -132,6 +136,7 @@ def test_paper_is_white_and_shows_the_whole(url, browser):
         ready(page)
         page.get_by_label("Light or dark").click()
         page.get_by_label("Light or dark").click()
+        page.get_by_role("button", name="show all").click()
         whole = box(page)
         page.get_by_label("Zoom in").click()
         close = box(page)

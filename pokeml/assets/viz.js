@@ -7,7 +7,7 @@
   if (facts.full) find("#full").innerHTML = facts.full;  // the SVG of a large graph, made and escaped by picture.svg
   const main = find("main"), view = find("#view"), panel = find("#panel"), list = find("#list");
   const root = document.documentElement;
-  const SIGNS = facts.signs;
+  const SIGNS = facts.signs, MEANINGS = facts.meanings;
   let about = facts.items;
 
   // Light or dark.
@@ -58,14 +58,27 @@
   }
   const fit = () => show({ ...whole.get(current) });
   const begun = new Set();
-  function begin() {  // a picture too large to be read as a whole begins at its top
+  let kept = null;  // how it was before it is printed
+  function begin() {  // a picture too large to be read as a whole begins at its top: in full width, if that can be read
     if (begun.has(current)) return;
     begun.add(current);
-    const box = whole.get(current), size = view.getBoundingClientRect();
-    if (Math.min(size.width / box.w, size.height / box.h) > .2) return;
+    const box = whole.get(current), size = view.getBoundingClientRect(), readable = .85;
+    if (!size.width || Math.min(size.width / box.w, size.height / box.h) > readable) return;
+    const scale = size.width / box.w > readable ? size.width / box.w : .95, w = size.width / scale, h = size.height / scale;
     const [top] = [...items.get(current).values()].map(place).sort((a, b) => a.y - b.y || a.x - b.x);
-    show({ x: top.x + top.w / 2 - size.width / 2, y: 0, w: size.width, h: size.height });
+    show({ x: Math.max(0, Math.min(top.x + top.w / 2 - w / 2, box.w - w)), y: 0, w, h });
   }
+  let seen = null;  // how large the view was
+  function resized() {  // the picture keeps its scale and its upper left corner when there is more or less room for it
+    const size = view.getBoundingClientRect(), before = seen;
+    if (kept || !size.width || before?.width === size.width && before?.height === size.height) return;
+    seen = size;
+    if (!before) return;
+    const box = shown.get(current), scale = Math.min(before.width / box.w, before.height / box.h);
+    const x = box.x - (before.width / scale - box.w) / 2, y = box.y - (before.height / scale - box.h) / 2;
+    show({ x, y, w: size.width / scale, h: size.height / scale });
+  }
+  new ResizeObserver(resized).observe(view);
   function centre(keys, room = 500) {
     const places = keys.map(key => item(key)).filter(Boolean).map(place);
     if (!places.length) return;
@@ -225,6 +238,7 @@
     if (chosen && !item(chosen) && pictures.full && items.get(pictures.full).has(chosen)) use("full");
     light();
     details();
+    resized();
     if (chosen) { history.replaceState(null, "", `#${encodeURIComponent(chosen)}`); centre([chosen]); }
     else history.replaceState(null, "", location.pathname + location.search);
     if (focus && chosen) item(chosen)?.focus();
@@ -258,7 +272,7 @@
     }
     if (made.children.length) panel.append(made);
   }
-  const status = state => state ? element("span", `${SIGNS[state] ?? ""} ${state}`, { class: `status ${state}` }) : null;
+  const status = state => state ? element("span", `${SIGNS[state] ?? ""} ${MEANINGS[state] ?? state}`, { class: `status ${state}` }) : null;
   const link = (text, href) => href ? element("a", text, { href }) : element("span", text);
   // A file of the project; the server of a live page gives none, and what lies elsewhere has no way from here.
   const way = path => facts.live || /^(\/|\w+:)/.test(path) ? null : facts.root + path.split("/").map(encodeURIComponent).join("/");
@@ -275,12 +289,12 @@
     if (it.kind === "node") {
       const cell = it.cell && !facts.live ? link("its cell in the executed notebook", it.cell) : null;
       const source = it.place?.notebook ? link(`${it.place.notebook}, cell ${it.place.cell}`, way(it.place.notebook)) : it.function;
-      pairs([["node of", it.pipeline], ["status", status(it.state)], ["time", it.time && it.state !== "unchanged" ? `${it.time.toFixed(2)} s` : ""],
+      pairs([["pipeline", it.pipeline], ["status", status(it.state)], ["time", it.time && it.state !== "unchanged" ? `${it.time.toFixed(2)} s` : ""],
         ["tags", it.tags.join(", ")], ["run", cell], ["source", source]]);
-      if (it.stale?.length) { panel.append(element("h3", "It would run now"), list_of(it.stale)); }
+      if (it.stale?.length) { panel.append(element("h3", "Why it would run now"), list_of(it.stale)); }
       if (it.why?.length) { panel.append(element("h3", "Why it ran"), list_of(it.why)); }
       names("Reads", it.inputs.map(name => `dataset:${name}`));
-      names("Makes", it.outputs.map(name => `dataset:${name}`));
+      names("Writes", it.outputs.map(name => `dataset:${name}`));
       if (it.parameters.length) {
         panel.append(element("h3", "Parameters"));
         pairs(it.parameters.map(name => {
@@ -296,9 +310,9 @@
         panel.append(element("h3", "Source"), code);
       }
     } else if (it.kind === "dataset") {
-      pairs([["layer", it.layer], ["type", it.type], ["file", it.file && it.there ? link(it.file, way(it.file)) : it.file], ["there", it.there === false ? "not yet" : ""],
-        ["shape", shape], ["size", it.size ? size(it.size) : ""], ["written by", it.written ? `run ${it.written}` : ""], ["defined in", it.defined]]);
-      names("Made by", it.written_by.map(name => `node:${name}`));
+      pairs([["layer", it.layer], ["type", it.type], ["file", it.file && it.there ? link(it.file, way(it.file)) : it.file], ["exists", it.there === false ? "not yet" : ""],
+        ["shape", shape], ["size", it.size ? size(it.size) : ""], ["last written by", it.written ? `run ${it.written}` : ""], ["defined in", it.defined]]);
+      names("Written by", it.written_by.map(name => `node:${name}`));
       names("Read by", it.read_by.map(name => `node:${name}`));
       if (it.all_columns || it.schema) {
         panel.append(element("h3", "Columns"));
@@ -313,7 +327,7 @@
       if (it.entry) panel.append(element("h3", "Catalog entry"), element("pre", JSON.stringify(it.entry, null, 1), { tabindex: 0 }));
     } else {
       pairs([["value", element("code", JSON.stringify(it.value))], ["set in", it.place]]);
-      names("Taken by", it.nodes.map(name => `node:${name}`));
+      names("Used by", it.nodes.map(name => `node:${name}`));
     }
   }
   function list_of(texts) {
@@ -419,15 +433,19 @@
       const sign = find(".sign", g);
       if (sign) sign.textContent = SIGNS[state] ?? "";
       const why = [...about[key].stale ?? [], ...about[key].why ?? []].join("; ");
-      const told = `node ${about[key].name}${state ? `, ${state}` : ""}${why ? `: ${why}` : ""}`;
+      const told = `node ${about[key].name}${state ? ` (${MEANINGS[state] ?? state})` : ""}${why ? `: ${why}` : ""}`;
       find("title", g).textContent = told;
       g.setAttribute("aria-label", told);
     }
+    const states = new Set();
     for (const button of all("#list [data-key^='node:']")) {
-      const state = about[button.dataset.key]?.state;
-      find(".mark", button).textContent = SIGNS[state] ?? "";
-      find(".mark", button).className = `mark status ${state ?? ""}`;
+      const state = about[button.dataset.key]?.state, mark = find(".mark", button);
+      mark.textContent = SIGNS[state] ?? "";
+      mark.title = MEANINGS[state] ?? "";
+      mark.className = `mark status ${state ?? ""}`;
+      states.add(state);
     }
+    for (const line of all("ul.legend li")) line.hidden = !states.has(line.dataset.state);
   }
   states();
   if (facts.live) {
@@ -451,7 +469,6 @@
   }
 
   // Paper is white, and shows the whole.
-  let kept = null;
   addEventListener("beforeprint", () => {
     kept = { theme: root.dataset.theme, box: shown.get(current) };
     root.dataset.theme = "light";
@@ -460,6 +477,7 @@
   addEventListener("afterprint", () => {
     if (kept.theme) root.dataset.theme = kept.theme; else delete root.dataset.theme;
     show(kept.box);
+    kept = null;
   });
 
   function follow() {
