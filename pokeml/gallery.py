@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .compare import Difference, better, scores, summary
+from .compare import Difference, better, is_close, scores, summary
 from .location import whole_file
 from .project import PokemlError, Project
 from .record import Run, find_run, read_run, read_runs
-from .run_page import change, frame, mark, moment, seconds, why_lines, write_page
+from .run_page import breakable, change, frame, mark, moment, name_of, seconds, why_lines, write_page
 
 # %% ../nbs/06h_gallery.ipynb #66ca9617
 KEPT = "gallery.json"
-FORMAT = 1  # of what is kept; what another version has kept is made anew
+FORMAT = 2  # of what is kept; what another version has kept is made anew
 
 
 def _facts(run: Run, previous: Run | None) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _facts(run: Run, previous: Run | None) -> dict[str, Any]:
     top = {name: value for name, value in scores(run).items() if name.count(".") <= 1}
     return {
         "id": run.id,
-        "label": run.label,
+        "name": name_of(run),
         "status": run.status,
         "env": run.env,
         "started": run.started,
@@ -107,8 +107,9 @@ def _spark(values: list[float | None], name: str) -> str:
     if len(known) < 2:
         return ""
     low, high = min(v for _, v in known), max(v for _, v in known)
-    span, step = high - low or 1, 110 / max(len(values) - 1, 1)
-    points = [(5 + i * step, 25 - 20 * (v - low) / span if high > low else 15) for i, v in known]
+    # A hundredth takes the full height at least, so that what is about the same looks so.
+    span, step = max(high - low, max(abs(high), abs(low)) / 100) or 1, 110 / max(len(values) - 1, 1)
+    points = [(5 + i * step, 15 - 20 * (v - (low + high) / 2) / span) for i, v in known]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     x, y = points[-1]
     return (
@@ -148,39 +149,42 @@ def _cards(rows: list[dict[str, Any]], columns: list[str]) -> str:
 def _last(row: dict[str, Any]) -> str:
     why = "".join(f"<li>{escape(line)}</li>" for line in row["why"]) or "<li>nothing ran</li>"
     changes = "".join(f"<li>{escape(line)}</li>" for line in row["changes"])
-    changed = f"<h3>Since the run before</h3><ul>{changes}</ul>" if changes else ""
+    changed = f"<h3>What has changed since the run before</h3><ul>{changes}</ul>" if changes else ""
     error = f'<p class="bad"><strong>{escape(row["error"])}</strong></p>' if row["error"] else ""
-    name = escape(row["label"] or row["id"])
     return (
-        f'<section class="card"><h2>The last run: <a href="runs/{quote(row["id"])}/index.html">{name}</a></h2>'
-        f'<p class="lead">{mark(row["status"])} after {seconds(row["duration"])}, begun {moment(row["started"])}; '
-        f"{row['ran']} of {row['nodes']} nodes ran</p>{error}<h3>Why</h3><ul>{why}</ul>{changed}</section>"
+        f'<section class="card"><h2>The latest run: '
+        f'<a href="runs/{quote(row["id"])}/index.html">{escape(row["name"])}</a></h2>'
+        f'<p class="lead">{mark(row["status"])} after {seconds(row["duration"])} · started {moment(row["started"])} · '
+        f"{row['ran']} of {row['nodes']} nodes ran</p>{error}"
+        f"<h3>What ran, and why</h3><ul>{why}</ul>{changed}</section>"
     )
 
 
 _PLACE = re.compile(r" \([^()]*, line \d+\)")  # of a parameter; the run's page tells it
 
 
-def _row(row: dict[str, Any], columns: list[str], best: Mapping[str, float]) -> str:
+def _row(row: dict[str, Any], columns: Mapping[str, str], best: Mapping[str, float], has_env: bool) -> str:
     run_id = escape(row["id"])
-    label = f"<br><strong>{escape(row['label'])}</strong>" if row["label"] else ""
     why = [row["error"]] if row["error"] else [_PLACE.sub("", line) for line in row["why"]]
-    values = [row["scores"].get(name) for name in columns]
+    values = [(short, row["scores"].get(name), best.get(name)) for name, short in columns.items()]
     cells = "".join(
-        f'<td data-value="{value}"{" class=best" if value == best.get(name) else ""}>{value:.4g}</td>'
+        f'<td data-label="{escape(short)}" data-value="{value}"'
+        f"{' class=best' if most is not None and is_close(value, most) else ''}>{value:.4g}</td>"
         if value is not None
         else "<td></td>"
-        for name, value in zip(columns, values, strict=True)
+        for short, value, most in values
     )
-    changes = "<br>".join(escape(line) for line in row["changes"])
+    env = f'<td data-label="environment">{escape(row["env"])}</td>' if has_env else ""
+    time = "" if row["name"] == row["id"] else f'<br><span class="quiet">{moment(row["started"])}</span>'
     return (
         f'<tr data-id="{run_id}" data-status="{escape(row["status"])}">'
         f'<td><input type="checkbox" aria-label="Compare {run_id}"></td>'
-        f'<th scope="row"><a href="runs/{quote(row["id"])}/index.html">{run_id[:19].replace("T", " ")}</a>{label}</th>'
-        f"<td>{mark(row['status'])}</td><td>{escape(row['env'])}</td>"
-        f'<td data-value="{row["duration"] or 0}">{seconds(row["duration"])}</td>'
-        f'<td data-value="{row["ran"]}">{row["ran"]}/{row["nodes"]}</td>'
-        f"<td>{'<br>'.join(map(escape, why))}</td><td>{changes}</td>{cells}</tr>"
+        f'<th scope="row"><a href="runs/{quote(row["id"])}/index.html">{escape(row["name"])}</a>{time}</th>'
+        f"<td>{mark(row['status'])}</td>{env}"
+        f'<td data-label="took" data-value="{row["duration"] or 0}">{seconds(row["duration"])}</td>'
+        f'<td data-label="nodes run" data-value="{row["ran"]}">{row["ran"]}/{row["nodes"]}</td>{cells}'
+        f'<td data-label="why">{"<br>".join(map(escape, why))}</td>'
+        f'<td data-label="changed">{"<br>".join(map(escape, row["changes"]))}</td></tr>'
     )
 
 
@@ -199,13 +203,15 @@ def index_html(rows: list[dict[str, Any]], name: str) -> str:
     for column in columns:
         known = [r["scores"][column] for r in rows if r["status"] == "completed" and column in r["scores"]]
         known = [value for value in known if isfinite(value)]
-        if len(set(known)) > 1:
+        if known and not is_close(min(known), max(known)):
             best[column] = max(known) if better(column) == "higher" else min(known)
-    heads = ["run", "status", "environment", "time", "ran", "why", "since the run before"]
-    heads += [_short(column, columns) for column in columns]
-    buttons = "".join(f'<th scope="col"><button type="button">{escape(text)}</button></th>' for text in heads)
+    shorts = {column: _short(column, columns) for column in columns}
+    has_env = len({row["env"] for row in rows}) > 1
+    heads = ["run", "status", *["environment"] * has_env, "took", "nodes run", *shorts.values()]
+    heads += ["what ran, and why", "changed since the run before"]
+    buttons = "".join(f'<th scope="col"><button type="button">{breakable(text)}</button></th>' for text in heads)
     states = "".join(f"<option>{escape(s)}</option>" for s in sorted({row["status"] for row in rows}))
-    lines = "\n".join(_row(row, columns, best) for row in rows)
+    lines = "\n".join(_row(row, shorts, best, has_env) for row in rows)
     none = "<p>There are no runs yet. Begin with: <code>pokeml run</code></p>"
     body = f"""
 <h1>Runs of {escape(name)}</h1>
@@ -215,7 +221,7 @@ def index_html(rows: list[dict[str, Any]], name: str) -> str:
 <label for="status">Status</label> <select id="status"><option value="">all</option>{states}</select>
 <span id="count" role="status">{len(rows)} runs</span></div>
 <div id="compare" hidden><span></span> <code></code> <button type="button">Copy</button><div class="scroll"></div></div>
-<div class="scroll" tabindex="0" role="region" aria-label="All runs"><table id="runs">
+<div class="scroll" tabindex="0" role="region" aria-label="All runs"><table id="runs" class="stacked">
 <thead><tr><td></td>{buttons}</tr></thead>
 <tbody>
 {lines}

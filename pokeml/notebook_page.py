@@ -232,9 +232,10 @@ def notebook_html(
             is_failed = any(output["output_type"] == "error" for output in outputs)
             failed = failed or (name if is_failed else None)
             took = (metadata.get("papermill") or {}).get("duration")
-            what = next(iter(nodes_run_by(source)), f"cell {cell.get('execution_count') or number}")
+            heading = unescape(headings[-1][2]) if headings else f"cell {cell.get('execution_count') or number}"
+            what = next(iter(nodes_run_by(source)), heading)
             told = [f"[{cell.get('execution_count') or ' '}]", *tags, f"{took:.1f} s" if took and took >= 0.05 else ""]
-            body = "".join(output_html(o, f"figure of {what}", trust, show_image) for o in outputs)
+            body = "".join(output_html(o, what, trust, show_image) for o in outputs)
             parts.append(
                 f'<section class="cell code{" failed" if is_failed else ""}" id="{name}"><details class="source" open>'
                 f"<summary>{escape(' '.join(filter(None, told)))}</summary>"

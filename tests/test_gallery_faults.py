@@ -89,5 +89,5 @@ def test_a_score_that_is_no_number_is_in_no_line(toy):
     text = index(toy)
     points = text.partition('points="')[2].partition('"')[0]
     assert len(points.split()) == 3 and "nan" not in points and "inf" not in points
-    assert text.count("class=best") == 1 and '<td data-value="0.1" class=best>' in text
+    assert text.count("class=best") == 1 and ' data-value="0.1" class=best>' in text
     assert ">-0.1 better<" in text

@@ -20,9 +20,10 @@
     if (first) frame.scrollLeft += first.left + first.width / 2 - frame.getBoundingClientRect().left - frame.clientWidth / 2;
   }
 
+  const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   for (const time of all("time")) {
     const when = new Date(time.dateTime);
-    if (!isNaN(when)) { time.title = time.textContent; time.textContent = when.toLocaleString(); }
+    if (!isNaN(when)) { time.title = time.textContent; time.textContent = local.format(when); }
   }
 
   find("#code")?.addEventListener("click", event => {
@@ -34,7 +35,7 @@
   const table = find("table#runs"); // a notebook may have a heading of that name
   if (!table) return;
   const body = table.tBodies[0], rows = all("tr", body);
-  const texts = new Map(rows.map(row => [row, row.textContent.toLowerCase()]));
+  const texts = new Map(rows.map(row => [row, `${row.textContent} ${row.dataset.id}`.toLowerCase()]));
 
   const filter = find("#filter"), status = find("#status"), count = find("#count");
   function narrow() {
@@ -53,6 +54,7 @@
   all("thead th", table).forEach((head, i) => {
     const key = row => {
       const cell = row.cells[i + 1];
+      if (i === 0) return row.dataset.id;  // the names are words, the ids begin with the time
       const number = Number(cell.dataset.value);
       return !("value" in cell.dataset) ? cell.textContent.trim() : isNaN(number) ? "" : number; // "nan" is no value
     };
@@ -76,7 +78,7 @@
     const ticked = rows.filter(row => find("input", row).checked).sort((a, b) => a.dataset.id.localeCompare(b.dataset.id));
     panel.hidden = ticked.length < 2;
     if (panel.hidden) return;
-    find("span", panel).textContent = `${ticked.length} runs side by side. All that differs:`;
+    find("span", panel).textContent = `${ticked.length} runs side by side. To see all that differs, run:`;
     find("code", panel).textContent = `pokeml runs diff ${ticked.map(row => row.dataset.id).join(" ")} --html`;
     const made = document.createElement("table");
     all("thead th", table).forEach((head, i) => {
