@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .location import Versions
-from .model_file import dump_model, load_model, untrusted_types
+from .model_file import dump_model, load_model, names_in, untrusted_types
 from .project import PokemlError, suggest
 from .store import Store
 
@@ -105,6 +105,8 @@ class Dataset:
     in_folder: ClassVar[bool] = False  # it may lie in a folder instead of a file
     extra: ClassVar[str] = ""  # which of pokeml's extras installs what it needs
     is_kept: ClassVar[bool] = True  # there for the next run, too
+    # Whether it holds objects whose classes could be of the project: False, it holds plain data; None, its file tells.
+    has_objects: ClassVar[bool | None] = None
 
     name: str
     location: Any
@@ -155,6 +157,19 @@ class Dataset:
         """Tell what changes when the contents change; None if there is nothing to load."""
         with in_its_name(self, "be looked at"):
             return self.location.fingerprint(store)
+
+    def names_code(self, store: Store) -> list[str] | None:
+        """Name the classes and functions that its objects refer to, as `model_file.names_in` does for a file."""
+        if self.has_objects is False or not self.location or (key := self.fingerprint(store)) is None:
+            return []
+
+        def read() -> list[str] | None:
+            with in_its_name(self, "be looked at"), self.location.reading() as path:
+                files = [path] if path.is_file() else [p for p in sorted(path.rglob("*")) if p.is_file()]
+                found = [names_in(file, bool(self.has_objects)) for file in files]
+            return None if None in found else sorted({name for names in found for name in names or ()})
+
+        return store.remember("names", self.shown, key, read)
 
     def load(self) -> Any:
         """Load the value; what is wrong is raised as a `PokemlError`, as in `check`."""
@@ -275,6 +290,7 @@ class TextDataset(Dataset):
     """A text, as UTF-8."""
 
     type = "text.TextDataset"
+    has_objects = False
     exact = True
     may_be_empty = True
 
@@ -296,6 +312,7 @@ class JSONDataset(Dataset):
     """
 
     type = "json.JSONDataset"
+    has_objects = False
 
     def read(self, path: Path) -> Any:
         """Read the value."""
@@ -311,6 +328,7 @@ class YAMLDataset(Dataset):
     """Mappings, lists, texts and numbers as YAML."""
 
     type = "yaml.YAMLDataset"
+    has_objects = False
 
     def read(self, path: Path) -> Any:
         """Read the value."""
@@ -354,6 +372,7 @@ class PickleDataset(Dataset):
     """
 
     type = "pickle.PickleDataset"
+    has_objects = True
     exact = True
     takes_trusted = bool
     keys = ("backend",)
@@ -381,6 +400,7 @@ class ModelDataset(Dataset):
     """
 
     type = "sklearn.ModelDataset"
+    has_objects = True
     exact = True
     takes_trusted = list
 

@@ -16,6 +16,7 @@ class FigureDataset(Dataset):
     """A matplotlib figure, written as PNG or SVG by its path; loads as a picture that a notebook shows."""
 
     type = "matplotlib.FigureDataset"
+    has_objects = False
 
     def read(self, path: Path) -> Any:
         """Read the picture as `IPython.display.Image` or `SVG`."""
@@ -38,6 +39,7 @@ class PlotlyJSONDataset(Dataset):
     """A plotly figure, as JSON."""
 
     type = "plotly.JSONDataset"
+    has_objects = False
     extra = "plotly"
 
     def read(self, path: Path) -> Any:
@@ -55,6 +57,7 @@ class PlotlyDataset(PlotlyJSONDataset):
     """A table, kept as the figure that the entry describes: `plotly_args: {type: bar, fig: {x: a}, layout: {}}`."""
 
     type = "plotly.PlotlyDataset"
+    has_objects = False
     keys = ("plotly_args",)
 
     def write(self, value: Any, path: Path) -> None:
@@ -71,6 +74,7 @@ class ImageDataset(Dataset):
     """A picture, by pillow."""
 
     type = "pillow.ImageDataset"
+    has_objects = False
     extra = "image"
 
     def read(self, path: Path) -> Any:

@@ -312,6 +312,26 @@ class Lineage:
             self._formats[kind] = hash_json(code), sorted(set(libraries))
         return self._formats[kind]
 
+    def code_in(self, dataset: str) -> tuple[dict[str, str], list[str]]:
+        """Find the code of the objects in a dataset: of the project the hash of each unit, else the libraries.
+
+        What an object does depends on its class, which can change while the file stays the same. Where the names of the
+        classes cannot be read from the file, it is all code of the project.
+        """
+        names = self.catalog[dataset].names_code(self.store) if dataset in self.catalog else []
+        if names is None:
+            names = [f"{module}:" for module in self.sources.modules()]
+        code: dict[str, str] = {}
+        libraries: list[str] = []
+        for module, _, name in (name.partition(":") for name in names):
+            unit = name.partition(".")[0]
+            if module.partition(".")[0] != self.sources.package:
+                libraries.append(module.partition(".")[0])
+            elif (units := self.sources.units(module)) is not None:  # else loading will fail
+                more, needs = self.sources.closure(f"{module}:{unit}" if unit in units else module)
+                code, libraries = code | more, [*libraries, *needs]
+        return code, sorted({*libraries} - sys.stdlib_module_names)
+
     def made_from(self, node: Node, function: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Collect all that a node's outputs depend on.
 
@@ -332,6 +352,9 @@ class Lineage:
             `formats`, the hash of the code that reads or writes each kind of dataset; `versions`.
         """
         code, libraries = self._code(function, [parameters[name] for name in node.parameters])
+        for dataset in node.datasets:
+            more, needs = self.code_in(dataset)
+            code, libraries = code | more, [*libraries, *needs]
         kept = [d for d in dict.fromkeys([*node.datasets, *node.outputs]) if d in self.catalog]
         formats = {self.catalog[d].type: self.format(d) for d in kept}
         needs = sorted({*libraries, *(library for _, needs in formats.values() for library in needs)})

@@ -26,6 +26,11 @@ class PartitionedDataset(Dataset):
     in_folder = True
 
     @property
+    def has_objects(self) -> bool | None:  # type: ignore[override]
+        """Whether its partitions hold objects."""
+        return self.inner.has_objects
+
+    @property
     def _suffix(self) -> str:
         return self.options.get("filename_suffix", "")
 

@@ -427,6 +427,12 @@ class Sources:
         self.package, self.folder, self._read = package, folder, read
         self._modules: dict[str, dict[str, Unit] | None] = {}
 
+    def modules(self) -> list[str]:
+        """Name all modules of the package."""
+        files = [path.relative_to(self.folder).with_suffix("") for path in self.folder.rglob("*.py")]
+        parts = [file.parts[:-1] if file.name == "__init__" else file.parts for file in files]
+        return sorted({".".join([self.package, *part]) for part in parts})
+
     def units(self, module: str) -> dict[str, Unit] | None:
         """Read the units of a module of the package; None if there is no such module.
 

@@ -24,6 +24,7 @@ from .store import Store, hash_json
 class _SQLDataset(Dataset):
     """What lies in a database."""
 
+    has_objects = False
     extra = "sql"
     needs_file = False
 

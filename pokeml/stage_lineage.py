@@ -154,7 +154,9 @@ class StageLineage:
             "notebook": facts["cells"],
             "code": code,
             "nodes": {v.node: hash_json(v.made_from) for v in nodes},
-            "datasets": {d: [lineage.fingerprint(d), lineage.entry(d)] for d in sorted(shows)},
+            "datasets": {
+                d: [lineage.fingerprint(d), lineage.entry(d), *filter(None, lineage.code_in(d))] for d in sorted(shows)
+            },
             "versions": dict(versions),
         }
 

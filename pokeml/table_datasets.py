@@ -19,6 +19,7 @@ class CSVDataset(Dataset):
     """A table as CSV, by `pandas.read_csv` and `DataFrame.to_csv` (without the index unless `save_args` says so)."""
 
     type = "pandas.CSVDataset"
+    has_objects = False
 
     def read(self, path: Path) -> Any:
         """Read a DataFrame."""
@@ -51,6 +52,7 @@ class ParquetDataset(Dataset):
     """A table as Parquet; types and index survive."""
 
     type = "pandas.ParquetDataset"
+    has_objects = False
     exact = True
 
     def read(self, path: Path) -> Any:
@@ -74,6 +76,7 @@ class FeatherDataset(Dataset):
     """A table as Feather; types survive, an index does not."""
 
     type = "pandas.FeatherDataset"
+    has_objects = False
 
     def read(self, path: Path) -> Any:
         """Read a DataFrame."""
@@ -96,6 +99,7 @@ class PandasJSONDataset(Dataset):
     """A table as JSON, by `pandas.read_json` and `DataFrame.to_json`."""
 
     type = "pandas.JSONDataset"
+    has_objects = False
 
     def read(self, path: Path) -> Any:
         """Read a DataFrame."""
@@ -112,6 +116,7 @@ class ExcelDataset(Dataset):
     """A table as an Excel sheet, by openpyxl unless `load_args` and `save_args: writer` name another `engine`."""
 
     type = "pandas.ExcelDataset"
+    has_objects = False
     extra = "excel"
     keys = ("engine",)
 
@@ -145,6 +150,7 @@ class PolarsCSVDataset(Dataset):
     """A table as CSV, by polars."""
 
     type = "polars.CSVDataset"
+    has_objects = False
     extra = "polars"
 
     def read(self, path: Path) -> Any:
@@ -168,6 +174,7 @@ class PolarsDataset(Dataset):
     """A table by polars, in the `file_format` that the entry names: `parquet`, `csv`, `json`, `ipc` and others."""
 
     type = "polars.EagerPolarsDataset"
+    has_objects = False
     extra = "polars"
     keys = ("file_format",)
 
