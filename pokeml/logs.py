@@ -13,10 +13,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from .config import Config, find_files, load_config, look_up
 from .project import PokemlError, Project, find_project
 
 # %% ../nbs/00b_logs.ipynb #2fc07c77
+def _is_full(path: Path, most: int) -> bool:
+    return path.is_file() and path.stat().st_size >= most > 0
+
+
 def _prepared(settings: dict[str, Any], project: Project) -> dict[str, Any]:
     """Give the settings of a handler with its file as an absolute path, make its folder, and rotate it if need be."""
     path = project.path(Path(settings["filename"]).expanduser())
@@ -27,8 +33,10 @@ def _prepared(settings: dict[str, Any], project: Project) -> dict[str, Any]:
     settings = settings | {"filename": str(path)}
     most, kept = settings.get("maxBytes"), settings.get("backupCount", 0)
     if settings.get("class") == "logging.handlers.RotatingFileHandler" and isinstance(most, int):
-        if path.is_file() and path.stat().st_size >= most > 0:
-            logging.handlers.RotatingFileHandler(path, backupCount=kept, delay=True).doRollover()
+        if _is_full(path, most):
+            with FileLock(path.with_name(f".{path.name}.lock")):  # two that rotate at once would lose a file
+                if _is_full(path, most):
+                    logging.handlers.RotatingFileHandler(path, backupCount=kept, delay=True).doRollover()
         settings["maxBytes"] = 0
     return settings
 
