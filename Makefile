@@ -26,11 +26,8 @@ setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves
 run: setup ## Run all pipelines on the real data
 	@$(BIN)/pokeml run
 
-test: setup style browser ## Pass every test: lint, notebooks, pytest (ARGS=--cold starts every process anew)
-	@$(BIN)/mypy > $(VENV)/.types.txt 2>&1 & types=$$!; \
-		echo "Notebooks, and types beside them"; $(BIN)/nbdev-test --n-workers 2; failed=$$?; \
-		wait $$types || failed=1; cat $(VENV)/.types.txt; exit $$failed
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup style browser ## Pass every test: lint, types, notebooks, pytest (ARGS=--cold starts every process anew)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10 $(ARGS)
 
 # The page of `pokeml serve` is tested in Chromium, which is installed where that can be done without asking.
 browser:

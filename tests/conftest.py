@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,8 @@ pytest.register_assert_rewrite("browser")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have processes forked (see `forked`), unless `--cold` is given or the system cannot."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Durations())
     needless = config.getoption("--cold") or config.getoption("--collect-only") or not forked.POSSIBLE
     if not needless and forked.SERVER not in os.environ:  # else this is a worker, and finds the server of all
         server = contextlib.ExitStack()
@@ -122,16 +125,65 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(server.close)
 
 
-# The files that take longest, the longest first: none of them shall be begun last, and then run alone.
+# The files that take longest come first. The notebooks come last: they are many and short, so that in the end no
+# process is left alone with a long file.
 LONGEST = """
-    test_wheel test_docs test_lab test_lineage test_debug test_faults test_run test_api test_inline test_serve
-    test_rerun
+    test_types test_wheel test_docs test_lab test_lineage test_debug test_faults test_run test_api test_inline
+    test_serve test_rerun
 """.split()
+NOTEBOOKS = "tests/test_notebooks.py"  # the tests of other files stay together, since they share fixtures
+SHARE = 0.15  # of the time of all, for one file or notebook
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    order = {name: place for place, name in enumerate(LONGEST)} | {Path(NOTEBOOKS).stem: 1000}
+    items.sort(key=lambda item: order.get(item.path.stem, 999))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(NOTEBOOKS) else super()._split_scope(nodeid)
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def too_long(took: dict[str, float]) -> dict[str, float]:
+    """Give the files and notebooks that took more of the time of all tests than their share, and what they took."""
+    files: Counter[str] = Counter()
+    for test, seconds in took.items():
+        files[test if test.startswith(NOTEBOOKS) else test.partition("::")[0]] += seconds
+    return {name: seconds / files.total() for name, seconds in files.items() if seconds > SHARE * files.total()}
+
+
+class Durations:
+    """How long each test takes: kept for the next run, and a whole run fails in which one file took too much of it."""
+
+    def __init__(self) -> None:
+        self.took: Counter[str] = Counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.took[report.nodeid] += report.duration
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        cache = session.config.cache
+        cache.set("pokeml/took", cache.get("pokeml/took", {}) | {t: round(s, 2) for t, s in self.took.items()})
+        files = {test.partition("::")[0] for test in self.took}
+        is_whole = all(path.relative_to(ROOT).as_posix() in files for path in (ROOT / "tests").glob("test_*.py"))
+        self.too_long = too_long(self.took) if is_whole else {}
+        if self.too_long:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        for name, share in self.too_long.items():
+            terminalreporter.write_line(
+                f"FAILED {name} took {share:.0%} of the time of all tests, and none may take more than {SHARE:.0%}",
+                red=True,
+            )
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -37,12 +37,29 @@ LIBRARIES = """
     rich.table skops.io sklearn.ensemble sklearn.linear_model sklearn.metrics sklearn.model_selection
     sklearn.pipeline sklearn.preprocessing sklearn.tree sqlite3 xxhash yaml
 """.split()
+# What notebooks need besides. Put aside, for a command shall not find it imported.
+FOR_NOTEBOOKS = ("nbdev.test", "fastcore.test", "pokeml.magics", "pokeml.cli")
+ASIDE = ("pokeml", "nbdev", "fastcore", "execnb")
 UNWANTED = ("debugpy", "pytest", "_pytest", "rfc3987_syntax")  # pokeml leaves them out as well
 INLINE = "module://matplotlib_inline.backend_inline"
 HELPER = "from pokeml.warm import serve"  # in the code of the command that starts it
 KERNEL = "ipykernel_launcher"
+NOTEBOOK = "from nbdev.test import nbdev_test"
+COMMANDS = ("pokeml", "papermill", "nbdev-clean", "nbdev-export", "nbdev-test")  # which cells of notebooks type
+MODULES = ("pokeml", "papermill")  # started as `python -m`
 POSSIBLE = hasattr(os, "fork") and hasattr(os, "pidfd_open")
 SERVER = "POKEML_TESTS_SERVER"  # the environment variable with the place of the server's socket
+
+# Stands on PATH in place of a command, or of Python: has the server fork it.
+CLIENT = """\
+#!{python} -ISE
+import sys
+sys.path.insert(0, {folder!r})
+import forked
+forked.stand_for([{python!r}, *{command!r}, *sys.argv[1:]])
+"""
+
+_aside: dict[str, types.ModuleType] = {}
 
 
 class Fork:
@@ -54,7 +71,8 @@ class Fork:
         env = dict(os.environ if env is None else env)
         place = env.get(SERVER) or os.environ[SERVER]
         request = {"words": list(words[1:]), "cwd": str(cwd or os.getcwd()), "env": env | {SERVER: place}}
-        request |= {"pass_fds": list(pass_fds), "is_kernel": KERNEL in words}
+        is_notebook = any(word.startswith(NOTEBOOK) or "/nbdev-" in word for word in words[1:3])
+        request |= {"pass_fds": list(pass_fds), "is_kernel": KERNEL in words, "is_notebook": is_notebook}
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.connect(place)
         socket.send_fds(self._server, [json.dumps(request).encode()], [*streams, *pass_fds])
@@ -105,8 +123,22 @@ def run(
         return subprocess.CompletedProcess(list(words), status, out.read(), err.read())
 
 
+def stand_for(words: Sequence[str]) -> None:
+    """Have a command forked, hand signals on to it, and end as it does."""
+    if SERVER not in os.environ:
+        os.execv(words[0], words)
+    process = Fork(words, streams=[0, 1, 2])
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: process.send_signal(number))
+    status = process.wait()
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
 class _Popen(subprocess.Popen):
-    """Has the server fork pokeml's helper and Jupyter's kernels, and starts everything else as always."""
+    """Has the server fork pokeml, its helper and Jupyter's kernels, and starts everything else as always."""
 
     def __new__(cls, args: Any, *more: Any, **options: Any) -> Any:
         is_helper = isinstance(args, list) and HELPER in args[-1]
@@ -117,6 +149,11 @@ class _Popen(subprocess.Popen):
                 return Fork(args, streams=[nothing.fileno()] * 3, pass_fds=options["pass_fds"])
             return Fork(args, options["cwd"], options["env"], [nothing.fileno(), 1, 2])
 
+    def __init__(self, args: Any, *more: Any, **options: Any):
+        if isinstance(args, list) and args[:2] == [sys.executable, "-m"] and args[2] in MODULES:
+            args = [str(Path(os.environ[SERVER]).with_name("bin") / "python"), *args[1:]]
+        super().__init__(args, *more, **options)
+
 
 def _take_place(request: dict[str, Any], files: list[int]) -> None:
     """Make of a fork of the server what a new Python with these words would be."""
@@ -125,7 +162,16 @@ def _take_place(request: dict[str, Any], files: list[int]) -> None:
     for fd, wanted in zip(high, [0, 1, 2, *request["pass_fds"]], strict=True):
         os.dup2(fd, wanted)
         os.close(fd)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):  # else they take the server's for what they are
+        is_by_line = name == "stderr" or os.isatty(number) or HELPER in request["words"][-1]
+        options = {"mode": "w", "buffering": 1 if is_by_line else -1} if number else {}
+        errors = "backslashreplace" if name == "stderr" else "strict"
+        stream = open(number, encoding="utf-8", errors=errors, closefd=False, **options)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.chdir(request["cwd"])
+    if request["is_notebook"]:
+        sys.modules.update(_aside)
     os.environ.clear()
     os.environ.update(request["env"])
     places = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
@@ -140,9 +186,14 @@ def _take_place(request: dict[str, Any], files: list[int]) -> None:
 
 
 def _run(words: list[str]) -> None:
-    """Run `-m module …` or `-c code …`; before them stands `-u` for the helper, and what a kernel can do without."""
-    while words[0] not in ("-c", "-m"):
+    """Run `-m module …`, `-c code …` or a command; first may stand `-u` for the helper, and what a kernel needs not."""
+    while words[0] not in ("-c", "-m") and not words[0].startswith("/"):
         words = words[1:]
+    if words[0].startswith("/"):
+        sys.argv = words
+        sys.path.insert(0, os.path.dirname(words[0]))
+        runpy.run_path(words[0], run_name="__main__")
+        return
     sys.argv = [words[1] if words[0] == "-m" else "-c", *words[2:]]
     if words[0] == "-m":
         sys.path.insert(0, os.getcwd())
@@ -150,8 +201,6 @@ def _run(words: list[str]) -> None:
         return
     sys.path.insert(0, "")
     if HELPER in words[1]:
-        for stream, number in (("stdout", 1), ("stderr", 2)):
-            setattr(sys, stream, open(number, "w", buffering=1, closefd=False))
         os.setsid()
     sys.modules["__main__"] = main = types.ModuleType("__main__")
     exec(words[1], vars(main))
@@ -185,8 +234,11 @@ def _serve(listener: socket.socket, lives: int) -> None:
         importlib.import_module(name)
     for language in ("python", "ipython3", "bash", "json", "yaml"):
         importlib.import_module("pygments.lexers").get_lexer_by_name(language)  # compiles its patterns
-    for name in [name for name in sys.modules if name in UNWANTED or name.partition(".")[0] == "pokeml"]:
-        del sys.modules[name]  # papermill looks for engines, and finds pokeml's
+    for name in FOR_NOTEBOOKS:
+        importlib.import_module(name)
+    _aside.update({name: module for name, module in sys.modules.items() if name.partition(".")[0] in ASIDE})
+    for name in [*_aside, *UNWANTED]:
+        sys.modules.pop(name, None)
     atexit._clear()
     gc.collect()
     gc.freeze()
@@ -225,6 +277,12 @@ def server():
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s,
     ):
         place = f"{folder}/server"
+        os.mkdir(f"{folder}/bin")
+        for name in ("python", *COMMANDS):
+            client = Path(folder, "bin", name)
+            command = [] if name == "python" else [str(Path(sys.executable).with_name(name))]
+            client.write_text(CLIENT.format(python=sys.executable, folder=str(Path(__file__).parent), command=command))
+            client.chmod(0o755)
         s.bind(place)
         s.listen(20)
         theirs, ours = os.pipe()

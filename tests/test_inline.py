@@ -280,7 +280,8 @@ def test_verify_names_the_dataset_and_the_columns_that_differ(toy):
     before(
         toy, "second", 'return pd.DataFrame({"kind"', "import os; means = {kind: len(os.getcwd()) for kind in means}"
     )
-    before(toy, "second", 'return WAYS["same"]', "import sys; words += ' in a kernel' * ('IPython' in sys.modules)")
+    in_kernel = "from IPython import get_ipython; words += ' in a kernel' * (get_ipython() is not None)"
+    before(toy, "second", 'return WAYS["same"]', in_kernel)
     first = toy.root / "nbs/stages/01_first.ipynb"  # it shows what no node reads, and a dataset of another pipeline
     first.write_text(first.read_text("utf-8").replace('"1 + 1"', "\"stage.load('extra'), stage.load('mark')\""))
     toy.write("data/made/mark.json", "{}")

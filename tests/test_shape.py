@@ -1,5 +1,6 @@
 """The shape of the project: notebooks are the source, clean, and what they export is what is committed."""
 
+import ast
 import json
 import os
 import re
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import NOTEBOOKS as NOTEBOOK_TESTS
+from conftest import ROOT, too_long
 
 from pokeml.in_step import all_notebooks
 from pokeml.project import find_project
@@ -61,6 +63,21 @@ def test_papermill_explains_the_parameters_of_every_stage():
         told = subprocess.run(call, capture_output=True, text=True).stdout
         for name in ("env: str", "nodes: list", "params: dict"):
             assert name in told and "Unknown" not in told, path.name
+
+
+def test_every_test_file_says_in_a_line_what_it_protects():
+    for path in (ROOT / "tests").glob("*.py"):
+        line = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").partition("\n")[0]
+        assert line.endswith("."), path.name
+
+
+def test_a_file_that_takes_too_much_of_the_whole_is_named():
+    took = {"tests/test_a.py::test_one": 10, "tests/test_a.py::test_two[x::y]": 10, "tests/test_b.py::test_one": 10}
+    took |= {f"{NOTEBOOK_TESTS}::test_notebook[{name}]": 10 for name in "abcdef"}
+    assert too_long(took | {f"{NOTEBOOK_TESTS}::test_notebook[g]": 10}) == {"tests/test_a.py": 0.2}
+    assert too_long({test: 1 for test in took} | {f"{NOTEBOOK_TESTS}::test_notebook[g]": 11}) == {
+        f"{NOTEBOOK_TESTS}::test_notebook[g]": 0.55
+    }
 
 
 def test_top_level_is_as_agreed():

@@ -1,4 +1,4 @@
-"""A type checker of a user's sees what pokeml takes and gives."""
+"""The package has no type errors, and the type checker of a user sees what pokeml takes and gives."""
 
 import subprocess
 import sys
@@ -17,14 +17,16 @@ pokeml.node(len, inputs="a")
 """
 
 
-def test_types_of_the_interface(tmp_path):
+def test_types_of_the_package_and_of_its_interface(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", str(tmp_path / "program.py")],
+        [sys.executable, "-m", "mypy", "pokeml", str(tmp_path / "program.py")],  # at once: it reads the libraries once
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
+    faults = [line for line in done.stdout.splitlines() if line.startswith("pokeml/")]
+    assert not faults and "program.py:" in done.stdout, "\n".join(faults) or done.stdout + done.stderr
     told = [line.partition(": ")[2] for line in done.stdout.splitlines() if "program.py:" in line]
     assert told[:3] == [
         'note: Revealed type is "Any"',

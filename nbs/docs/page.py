@@ -30,8 +30,11 @@ def work_in(name: str, **env: str) -> Path:
     _before.update(folder=Path.cwd(), env=dict(os.environ), temporary=tempfile.mkdtemp(prefix="pokeml-page-"))
     for gone in ("IN_TEST", "PYTHONPATH", "POKEML_PROJECT", "POKEML_ENV", "POKEML_CONF_SOURCE", "FORCE_COLOR"):
         os.environ.pop(gone, None)
+    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    if server := os.environ.get("POKEML_TESTS_SERVER"):  # tests/forked.py
+        places.insert(0, str(Path(server).with_name("bin")))
     os.environ.update(
-        PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        PATH=os.pathsep.join(places),
         COLUMNS="100",
         NO_COLOR="1",
         BASH_ENV=str(Path(_before["temporary"], "bash.sh")),  # a command that fails ends its cell

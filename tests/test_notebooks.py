@@ -1,0 +1,22 @@
+"""Every notebook's cells run, as `nbdev-test` runs them, each notebook in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import forked
+import pytest
+from conftest import ROOT
+from nbdev.doclinks import nbglob
+
+NBS = ROOT / "nbs"
+NOTEBOOKS = sorted(path for path in nbglob(NBS, as_path=True) if not path.with_name(".notest").exists())
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(NBS).with_suffix("").as_posix())
+def test_notebook(path):
+    words = [sys.executable, "-c", f"{forked.NOTEBOOK}; nbdev_test({str(path)!r}, n_workers=0, verbose=True)"]
+    run = forked.run if forked.SERVER in os.environ else subprocess.run
+    done = run(words, cwd=ROOT, env=dict(os.environ), input="", capture_output=True, text=True, timeout=900)
+    if done.returncode != 0:
+        pytest.fail(f"{done.stdout}\n{done.stderr}", pytrace=False)
