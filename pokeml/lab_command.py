@@ -24,7 +24,7 @@ def lab_call(project: Project, arguments: Iterable[str] = ()) -> list[str]:
     Parameters
     ----------
     project
-        The project. Where there is `index.ipynb` among its notebooks, that is the first page.
+        The project. The first page is the first notebook of its pipelines, else `index.ipynb`, where there is one.
     arguments
         More for `jupyter lab`; they go before what stands here.
 
@@ -38,9 +38,9 @@ def lab_call(project: Project, arguments: Iterable[str] = ()) -> list[str]:
     if importlib.util.find_spec("jupyterlab") is None:
         raise PokemlError("JupyterLab is not installed in this environment. Install it: pip install 'pokeml[lab]'")
     call = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={project.root}"]
-    tour = project.notebooks / "index.ipynb"
-    if tour.is_file():
-        call.append(f"--LabApp.default_url=/lab/tree/{quote(project.show(tour))}")
+    first = [*sorted((project.notebooks / "pipelines").glob("*.ipynb")), project.notebooks / "index.ipynb"][0]
+    if first.is_file():
+        call.append(f"--LabApp.default_url=/lab/tree/{quote(project.show(first))}")
     source = files("pokeml") / "assets" / "lab"
     if (source / "pokeml").is_dir():  # run from the source, whose files are newer than what was installed
         extension = {"pokeml.lab_server": True}
@@ -56,7 +56,7 @@ def lab_call(project: Project, arguments: Iterable[str] = ()) -> list[str]:
 def lab(no_browser: bool, port: int | None, arguments: tuple[str, ...]) -> None:
     """Open JupyterLab at the project's root.
 
-    The first page is the tour, nbs/index.ipynb. In kernels of this environment `%load_ext pokeml` has happened. The
+    It opens the first notebook in nbs/pipelines. In kernels of this environment `%load_ext pokeml` has happened. The
     panel on the right shows the pipeline; a notebook that is saved is exported (not with
     --PokemlLab.export_on_save=False).
     """

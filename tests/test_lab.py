@@ -234,4 +234,12 @@ def test_the_panel_runs_a_node_and_leads_to_what_failed(lab):
     panel.locator(".pokeml-dataset", has_text="Dataset forecasts").wait_for()
     panel.locator(".pokeml-dataset", has_text="13 × 5").wait_for()
     assert findings(lab.page, "#pokeml-panel") == []
+
+    stage = "nbs/stages/02_forecasting.ipynb"
+    lab.open(stage)
+    lab.page.locator("#jp-main-statusbar", has_text="| Idle").wait_for()
+    assert lab.tab(stage, ".jp-mod-dirty").count() == 0  # though the lab has noted its kernel
+    lab.notebook.locator(".cm-content").last.click()
+    lab.page.keyboard.type("#")
+    lab.tab(stage, ".jp-mod-dirty").wait_for()
     assert lab.complaints == []

@@ -401,6 +401,25 @@
       }
     }
 
+    // What JupyterLab notes of the kernel when a notebook is opened is no change of the notebook: nobody has to save it, and
+    // nothing of it goes into git.
+    function watch_changes(context) {
+      const content = () => {
+        const { metadata: { language_info, kernelspec, ...metadata }, ...rest } = context.model.toJSON();
+        return JSON.stringify({ ...rest, metadata, kernel: kernelspec?.name });
+      };
+      let kept = null;
+      const keep = () => { kept = content(); };
+      const undo = () => { if (context.model.dirty && content() === kept) context.model.dirty = false; };
+      context.ready.then(() => {
+        keep();
+        undo();
+        context.model.stateChanged.connect((_, change) => { if (change.name === "dirty" && change.newValue) undo(); });
+        context.saveState.connect((_, how) => { if (how === "completed") keep(); });
+        context.fileChanged.connect(keep);
+      });
+    }
+
     const plugin = {
       id: "pokeml:pipeline",
       description: "The pipeline of a pokeml project beside its notebooks.",
@@ -424,6 +443,7 @@
         const exports = new Exports(server, notebooks, panel);
         tracker.widgetAdded.connect((_, one) => {
           wire(one, notebooks, panel);
+          watch_changes(one.context);
           one.context.saveState.connect((_, how) => { if (how === "completed") exports.saved(); });
           let timer = 0;
           const soon = () => { clearTimeout(timer); timer = setTimeout(() => panel.follow_cursor(), 150); };
