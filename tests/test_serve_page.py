@@ -39,8 +39,8 @@ def test_a_slider_moves_the_bars_and_the_page_says_what_was_seen(page, server):
     until(page, "state.route.name === 'statistics'")
     for part, said in {"train": "was seen in training", "test": "was not seen in training"}.items():
         name = next(example["name"] for example in examples if example["part"] == part)
-        page.get_by_label("Known row").fill(name.upper())
-        page.get_by_label("Known row").press("Enter")
+        page.get_by_label("Start from a known row").fill(name.upper())
+        page.get_by_label("Start from a known row").press("Enter")
         until(page, f"document.getElementById('seen').textContent.startsWith({name!r} + ' was ')")
         assert said in page.inner_text("#seen")
     before = shares(page)
