@@ -59,26 +59,25 @@
   const fit = () => show({ ...whole.get(current) });
   const begun = new Set();
   let kept = null;  // how it was before it is printed
+  let seen = null;  // how large the view was
   function begin() {  // a picture too large to be read as a whole begins at its top: in full width, if that can be read
     if (begun.has(current)) return;
     begun.add(current);
-    const box = whole.get(current), size = view.getBoundingClientRect(), readable = .85;
+    const box = whole.get(current), size = seen = view.getBoundingClientRect(), readable = .85;
     if (!size.width || Math.min(size.width / box.w, size.height / box.h) > readable) return;
     const scale = size.width / box.w > readable ? size.width / box.w : .95, w = size.width / scale, h = size.height / scale;
     const [top] = [...items.get(current).values()].map(place).sort((a, b) => a.y - b.y || a.x - b.x);
     show({ x: Math.max(0, Math.min(top.x + top.w / 2 - w / 2, box.w - w)), y: 0, w, h });
   }
-  let seen = null;  // how large the view was
   function resized() {  // the picture keeps its scale and its upper left corner when there is more or less room for it
     const size = view.getBoundingClientRect(), before = seen;
-    if (kept || !size.width || before?.width === size.width && before?.height === size.height) return;
+    if (kept || !size.width || before.width === size.width && before.height === size.height) return;
     seen = size;
-    if (!before) return;
+    if (!before.width) return;
     const box = shown.get(current), scale = Math.min(before.width / box.w, before.height / box.h);
     const x = box.x - (before.width / scale - box.w) / 2, y = box.y - (before.height / scale - box.h) / 2;
     show({ x, y, w: size.width / scale, h: size.height / scale });
   }
-  new ResizeObserver(resized).observe(view);
   function centre(keys, room = 500) {
     const places = keys.map(key => item(key)).filter(Boolean).map(place);
     if (!places.length) return;
@@ -87,6 +86,7 @@
     const size = view.getBoundingClientRect();
     const box = shown.get(current), small = Math.min(size.width / box.w, size.height / box.h) < .45, inside = x >= box.x && y >= box.y && x + w <= box.x + box.w && y + h <= box.y + box.h;
     if (small && keys.length === 1) show({ x: x + w / 2 - size.width * .6, y: y - size.height * .5, w: size.width * 1.2, h: size.height * 1.2 });
+    else if (keys.length === 1 && !inside) show({ ...box, x: x + (w - box.w) / 2, y: y + (h - box.h) / 2 });
     else if (!inside || room < 500) show({ x: x - room / 2, y: y - room / 3, w: w + room, h: h + room / 1.5 });
   }
   view.addEventListener("wheel", event => { event.preventDefault(); zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, event); }, { passive: false });
@@ -251,6 +251,10 @@
     for (const [key, value] of Object.entries(given)) made.setAttribute(key, value);
     return made;
   }
+  const value_of = value => {
+    const short = JSON.stringify(value) ?? "";
+    return short.length <= 60 ? element("code", short) : element("pre", JSON.stringify(value, null, 1), { tabindex: 0 });
+  };
   const size = bytes => bytes < 1000 ? `${bytes} B` : bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
   function names(title, keys) {
     if (!keys.length) return;
@@ -262,13 +266,13 @@
     }
     panel.append(element("h3", title), row);
   }
-  function pairs(entries) {
-    const made = element("dl");
+  function pairs(entries, given = {}) {
+    const made = element("dl", null, given);
     for (const [name, value] of entries) {
       if (value === undefined || value === null || value === "") continue;
-      const given = element("dd");
-      given.append(value instanceof Node ? value : String(value));
-      made.append(element("dt", name), given);
+      const told = element("dd");
+      told.append(value instanceof Node ? value : String(value));
+      made.append(element("dt", name), told);
     }
     if (made.children.length) panel.append(made);
   }
@@ -298,10 +302,10 @@
       if (it.parameters.length) {
         panel.append(element("h3", "Parameters"));
         pairs(it.parameters.map(name => {
-          const row = element("span"), p = about[`params:${name}`];
-          row.append(element("code", JSON.stringify(p.value)), element("br"), element("span", p.place, { class: "quiet" }));
+          const row = element("div"), p = about[`params:${name}`];
+          row.append(value_of(p.value), element("div", p.place, { class: "quiet" }));
           return [name, row];
-        }));
+        }), { class: "below" });
       }
       if (it.doc) panel.append(element("h3", "Documentation"), element("pre", it.doc, { class: "doc", tabindex: 0 }));
       if (it.source) {
@@ -326,7 +330,7 @@
       }
       if (it.entry) panel.append(element("h3", "Catalog entry"), element("pre", JSON.stringify(it.entry, null, 1), { tabindex: 0 }));
     } else {
-      pairs([["value", element("code", JSON.stringify(it.value))], ["set in", it.place]]);
+      pairs([["value", value_of(it.value)], ["set in", it.place]]);
       names("Used by", it.nodes.map(name => `node:${name}`));
     }
   }
@@ -485,6 +489,7 @@
   }
   addEventListener("hashchange", follow);
   use(facts.begin_folded && pictures.folded ? "folded" : "full");
+  new ResizeObserver(resized).observe(view);
   follow();
   root.dataset.ready = "yes";
 })();
