@@ -5,28 +5,35 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test browser lint style types lab docs docs-serve bench study clean
+.PHONY: help setup lock run test browser lint style types lab docs docs-serve bench study clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Rebuilt only when what it is made from has changed.
-$(VENV)/.ready: pyproject.toml .ci/constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "pokeml needs Python 3.11 or newer, and $(PYTHON) is older. Name another: make PYTHON=python3.12"; exit 1; }
-	@echo "Setting up $(VENV) (once, about a minute)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[dev]'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps poke-env==0.16.1 # its tables alone: nbs/data
-	@if git ls-files --error-unmatch Makefile >/dev/null 2>&1; then $(BIN)/pokeml init || true; fi # not in an archive
-	@touch $@
+# A mark for each kind of environment (.ci/set_up.py names them), older than what it is made from if that has changed.
+$(VENV)/.ready-%: pyproject.toml .ci/lock.txt .ci/set_up.py $(BIN)/python
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. pokeml needs Python 3.11 or newer:" \
+		"install one, or name it: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) .ci/set_up.py $* $(VENV)
 
-setup: $(VENV)/.ready ## Set up .venv; the other targets do it themselves
+# One that is gone makes the marks old.
+$(BIN)/python: ;
 
-run: setup ## Run all pipelines on the real data
+setup: $(VENV)/.ready-dev ## Set up .venv with everything, and git for notebooks (other targets set up what they need)
+	@if git ls-files --error-unmatch Makefile >/dev/null 2>&1; then \
+		echo "Telling git about notebooks, in this clone's .git/config (pokeml init)"; $(BIN)/pokeml init; fi
+
+lock: $(BIN)/uv ## Bring .ci/lock.txt in step with pyproject.toml (ARGS=--upgrade: with newer versions)
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11.0 --no-python-downloads \
+		--no-annotate --quiet --custom-compile-command "make lock" --output-file .ci/lock.txt $(ARGS)
+
+$(BIN)/uv:
+	@$(MAKE) --no-print-directory $(VENV)/.ready-run
+
+run: $(VENV)/.ready-run ## Run all pipelines on the real data
 	@$(BIN)/pokeml run
 
-test: setup style browser ## Pass every test: lint, types, notebooks, pytest (ARGS=--cold starts every process anew)
+test: $(VENV)/.ready-dev style browser ## Pass every test: lint, types, notebooks, pytest (ARGS=--cold starts every process anew)
 	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10 $(ARGS)
 
 # The page of `pokeml serve` is tested in Chromium, which is installed where that can be done without asking.
@@ -38,26 +45,26 @@ browser:
 
 lint: style types ## Check style, architecture and types
 
-style: setup
+style: $(VENV)/.ready-dev
 	@$(BIN)/ruff check && $(BIN)/ruff format --check
 	@$(BIN)/lint-imports
 
-types: setup
+types: $(VENV)/.ready-dev
 	@$(BIN)/mypy
 
-lab: setup ## Open JupyterLab at the root, on the tour (ARGS=--no-browser, or what else `jupyter lab` takes)
+lab: $(VENV)/.ready-lab ## Open JupyterLab at the root, on the tour (ARGS=--no-browser, or what else `jupyter lab` takes)
 	@$(BIN)/pokeml lab $(ARGS)
 
-docs: setup ## Build the docs site from the notebooks, to _site/ (some minutes; what has not changed comes from a cache)
+docs: $(VENV)/.ready-dev ## Build the docs site from the notebooks, to _site/ (some minutes; what has not changed comes from a cache)
 	@$(BIN)/python .docs/build.py $(ARGS)
 
 docs-serve: docs ## Build the docs site, and show it on this machine
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory _site 8001
 
-bench: setup ## Time pokeml beside a script, Kedro and papermill, 15 to 20 minutes (bench/README.md)
+bench: $(VENV)/.ready-dev ## Time pokeml beside a script, Kedro and papermill, 15 to 20 minutes (bench/README.md)
 	@$(BIN)/python -m bench.run $(ARGS)
 
-study: setup ## Score the models on ten splits of the rows, beside references, some minutes (bench/README.md)
+study: $(VENV)/.ready-dev ## Score the models on ten splits of the rows, beside references, some minutes (bench/README.md)
 	@$(BIN)/python -m bench.study $(ARGS)
 
 clean: ## Remove what runs have made, and .venv

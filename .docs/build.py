@@ -81,7 +81,7 @@ def key_of(path: Path, nb: dict[str, Any]) -> str:
     """
     sources = [cell["source"] for cell in nb["cells"]]
     text = "\n".join(sources)
-    files = [ROOT / ".ci" / "constraints.txt", *sorted((ROOT / "conf" / "base").rglob("*.yml"))]
+    files = [ROOT / ".ci" / "lock.txt", *sorted((ROOT / "conf" / "base").rglob("*.yml"))]
     files += [
         p
         for folder in ("data/01_raw", "tests/data", "bench")

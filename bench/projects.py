@@ -88,14 +88,14 @@ def make_kedro_project(target: Path) -> Path:
 def kedro_environment() -> Path:
     """Install Kedro into an environment of its own, once; give the environment's folder."""
     folder, made = BENCH / "kedro", BENCH / "kedro" / "made-of"
-    requirements, constraints = PEERS / "kedro" / "requirements.txt", ROOT / ".ci" / "constraints.txt"
-    wanted = hashlib.sha256(requirements.read_bytes() + constraints.read_bytes() + sys.version.encode()).hexdigest()
+    requirements, lock = PEERS / "kedro" / "requirements.txt", ROOT / ".ci" / "lock.txt"
+    wanted = hashlib.sha256(requirements.read_bytes() + lock.read_bytes() + sys.version.encode()).hexdigest()
     if made.is_file() and made.read_text() == wanted:
         return folder
     print("Installing Kedro into .bench/kedro (once, about a minute)", flush=True)
     venv.create(folder, clear=True, with_pip=True)
     pip = [folder / "bin" / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-c", constraints, "-r", requirements], check=True)
+    subprocess.run([*pip, "-c", lock, "-r", requirements], check=True)
     subprocess.run([*pip, "--no-deps", "-e", ROOT], check=True)  # a predictor tells its version; PYTHONPATH comes first
     made.write_text(wanted)
     return folder

@@ -17,7 +17,7 @@ import pytest
 from browser import DESK, PHONE, findings, is_within, opened
 from conftest import ROOT, made_once
 
-BESIDE = (".ci/constraints.txt", "pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "LICENSE")
+BESIDE = (".ci/lock.txt", "pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "LICENSE")
 PLANTED = [
     "#| hide\nhidden = 'neither this'\nprint('nor what it says')",
     "#| echo: false\nprint('said with no ' + 'code')",

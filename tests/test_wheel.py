@@ -14,6 +14,9 @@ from urllib.request import urlopen
 
 import pytest
 from conftest import ROOT
+from uv import find_uv_bin
+
+UV = find_uv_bin()
 
 
 def call(*command: str, cwd: Path, environment: dict[str, str] | None = None) -> str:
@@ -28,7 +31,7 @@ def wheel(tmp_path_factory) -> Path:
     for name in ("pokeml", "pyproject.toml", "README.md", "LICENSE"):
         path = ROOT / name
         shutil.copytree(path, source / name) if path.is_dir() else shutil.copy(path, source)
-    call(sys.executable, "-m", "build", "--wheel", "--outdir", "dist", cwd=source)
+    call(UV, "build", "--quiet", "--wheel", "--out-dir", "dist", cwd=source)
     return next((source / "dist").glob("*.whl"))
 
 
@@ -66,10 +69,8 @@ def fresh(wheel, tmp_path_factory) -> Path:
     """A new virtual environment with the wheel and what `pokeml serve` needs; the folder of its commands."""
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder / "venv")
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "venv" / "bin" / "python")]
-    constraints = str(ROOT / ".ci" / "constraints.txt")
-    # What is run compiles itself; all of it takes as long as the rest.
-    call(*pip, "install", "--quiet", "--no-compile", "-c", constraints, f"{wheel}[serve]", cwd=folder)
+    install = [UV, "pip", "install", "--quiet", "--python", str(folder / "venv")]
+    call(*install, "-c", str(ROOT / ".ci" / "lock.txt"), f"{wheel}[serve]", cwd=folder)
     return folder / "venv" / "bin"
 
 
@@ -80,8 +81,7 @@ def environment() -> dict[str, str]:
 
 
 def test_wheel_runs_a_project_in_a_fresh_environment(fresh, sample, tmp_path, environment):
-    pip = [sys.executable, "-m", "pip", "--python", str(fresh / "python")]
-    installed = call(*pip, "list", cwd=tmp_path).lower()
+    installed = call(UV, "pip", "list", "--python", str(fresh / "python"), cwd=tmp_path).lower()
     assert "papermill" in installed and "nbdev" not in installed and "jupyterlab" not in installed
 
     shutil.rmtree(sample.root / "pokeml")  # the project has notebooks, configuration and data; the code is installed
@@ -108,8 +108,8 @@ def test_dockerfile_serves_with_the_wheel_and_the_predictors_alone(
         shutil.copy(made_predictors.root / source, srv / target)
     assert sorted(p.name for p in srv.iterdir()) == ["api.yml", "predictor.skops", "statistics_predictor.skops"]
 
-    pip = [sys.executable, "-m", "pip", "--python", str(fresh / "python")]
-    installed = {line.lower() for line in call(*pip, "freeze", cwd=tmp_path).splitlines()}
+    frozen = call(UV, "pip", "freeze", "--python", str(fresh / "python"), cwd=tmp_path)
+    installed = {line.lower() for line in frozen.splitlines()}
     words = shlex.split(by_name["RUN"])
     assert f"/tmp/{wheel.name}[serve]" in words
     pins = {word.lower().replace("-", "_") for word in words if "==" in word}
