@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['GOOD', 'RUN_ID', 'StageRun', 'Run', 'RunFailed', 'Outputs', 'now', 'iso', 'moment_of', 'new_id', 'git_state',
-           'library_versions', 'failing_cell', 'read_run', 'read_runs', 'find_run']
+           'library_versions', 'short_name', 'failing_cell', 'read_run', 'read_runs', 'find_run']
 
 # %% ../nbs/06_record.ipynb #0d19a2c6
+import hashlib
 import json
 import os
 import re
@@ -167,6 +168,11 @@ class Run:
         stage_keys = {f.name for f in fields(StageRun)}
         stages = [StageRun(**{k: v for k, v in stage.items() if k in stage_keys}) for stage in data.get("stages", [])]
         return cls(**{k: v for k, v in data.items() if k in known} | {"stages": stages})
+
+    @property
+    def name(self) -> str:
+        """What people call the run: its label, or two words."""
+        return self.label or short_name(self.id)
 
     @property
     def current(self) -> StageRun | None:
@@ -340,6 +346,37 @@ def library_versions() -> dict[str, str]:
     names = ["pokeml", *sorted(re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in needs)]
     return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
 
+# %% ../nbs/06_record.ipynb #c7b02e4d
+_HOW = """
+    able amber apt azure blue bold brave brief bright brisk broad calm clean clear clever close cool copper coral cosy crisp
+    curly daily dapper dark deep dry dusty eager early easy even fair fast fine firm fluffy fond fresh full gentle giant
+    glad gold good grand grassy green happy hardy honest humble icy ivory jade jolly keen kind large late lean level light
+    lively loud loyal lucky lunar mellow merry mild misty modest neat new nimble noble olive open pale patient plain
+    polite proud pure quick quiet rapid rare ready red rich ripe rosy round royal ruby rustic sandy sharp shiny short
+    silent silver simple sleek slim small smart smooth snowy snug soft solar solid spry steady still stout strong sunny
+    sure sweet swift tall tame teal tender tidy tiny true upbeat vast velvet violet vivid warm white wide wild wise witty
+    young zesty
+""".split()
+_WHAT = """
+    acorn alder apple arbor aspen aster badger bamboo basil bay beach bear beaver beech bell berry birch bird bloom bluff
+    boat bridge brook camel canal canyon cape castle cedar cherry cliff cloud clover comet cove crane creek crow daisy
+    dale dawn deer delta dolphin dove drum duck dune eagle echo elk elm falcon fern ferry field finch fjord flame flint
+    flute forest fox frog garden gecko geyser ginger glade goose gorge grove gull harbor hare harp hawk hazel heron hill
+    holly ibis inlet iris island ivy jasmine kettle kite koala lagoon lake lantern lark laurel lemon lilac lily linden lion
+    llama lotus lynx maple marsh marten meadow mesa mint mole moon moose moss moth nest oak oasis ocean olive onion
+    orchid oriole otter owl palm panda path peach pear pebble pine planet plum pond poppy prairie puffin quail rabbit
+    raven reed reef ridge river robin rocket rose sage sail seal shell shore sloth snail sparrow spring spruce squid star
+    stone stork storm stream summit sunset swan thistle thrush tiger toad trail trout tulip tundra turtle valley
+    violin walnut wave whale willow wind wolf wren yak zebra
+""".split()
+
+
+def short_name(run_id: str) -> str:
+    """Make the name of a run that has no label, two words, from its id."""
+    number = int.from_bytes(hashlib.sha256(run_id.encode()).digest()[:8], "big")
+    how, what = number % len(_HOW), number // len(_HOW) % len(_WHAT)
+    return f"{_HOW[how]}-{_WHAT[what]}"
+
 # %% ../nbs/06_record.ipynb #c593e34e
 def failing_cell(executed: Path) -> str | None:
     """Find the id of the cell that ended an executed notebook; None where it cannot be read, or nothing failed."""
@@ -384,14 +421,14 @@ def read_runs(project: Project) -> list[Run]:
 
 
 def find_run(project: Project, run_id: str = "latest") -> Run:
-    """Find a run by its id, the beginning of one, its label, `latest`, or `latest~1`, the one before.
+    """Find a run by its id, the beginning of one, its label, its name of two words, `latest`, or `latest~1`.
 
     Of several runs with one label it is the newest.
 
     Raises
     ------
     PokemlError
-        If there is none, or more than one whose id begins so.
+        If there is none, or more than one whose id begins so or that has this name.
     """
     runs = read_runs(project)
     if not runs:
@@ -401,9 +438,10 @@ def find_run(project: Project, run_id: str = "latest") -> Run:
             raise PokemlError(f"There is no run {run_id!r}: there are {len(runs)}.")
         return runs[number]
     found = [r for r in runs if r.label == run_id][:1] or [r for r in runs if run_id and r.id.startswith(run_id)]
+    found = found or [r for r in runs if short_name(r.id) == run_id]
     if len(found) != 1:
         if found:
-            raise PokemlError(f"{len(found)} runs begin with {run_id!r}: {', '.join(r.id for r in found[:5])}.")
-        names = ["latest", *(r.label for r in runs if r.label), *(r.id for r in runs)]
+            raise PokemlError(f"{run_id!r} fits {len(found)} runs: {', '.join(r.id for r in found[:5])}.")
+        names = ["latest", *(r.name for r in runs), *(r.id for r in runs)]
         raise PokemlError(f"Unknown run {run_id!r}. {suggest(run_id, names)}")
     return found[0]

@@ -109,7 +109,7 @@ def as_json_text(value: Any) -> str:
 
 
 def complete_runs(context: Any, parameter: Any, incomplete: str) -> list[CompletionItem]:
-    """Complete ids and labels of runs, the newest first."""
+    """Complete labels, names and ids of runs, the newest first."""
     from pokeml.record import read_runs
 
     try:
@@ -117,7 +117,7 @@ def complete_runs(context: Any, parameter: Any, incomplete: str) -> list[Complet
     except PokemlError:  # no project, say; a half-typed line is no place to complain
         return []
     names = [("latest", "the newest")] if found else []
-    names += [(run.label, f"{run.status}, {run.id}") for run in found if run.label]
+    names += [(run.name, f"{run.status}, {run.id}") for run in found]
     names += [(run.id, f"{run.status}{f', {run.label}' if run.label else ''}") for run in found]
     fit = {name: about for name, about in reversed(names) if name.startswith(incomplete)}
     return [CompletionItem(name, help=about) for name, about in reversed(fit.items())]
