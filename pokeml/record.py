@@ -348,26 +348,26 @@ def library_versions() -> dict[str, str]:
 
 # %% ../nbs/06_record.ipynb #c7b02e4d
 _HOW = """
-    able amber apt azure blue bold brave brief bright brisk broad calm clean clear clever close cool copper coral cosy crisp
-    curly daily dapper dark deep dry dusty eager early easy even fair fast fine firm fluffy fond fresh full gentle giant
-    glad gold good grand grassy green happy hardy honest humble icy ivory jade jolly keen kind large late lean level light
-    lively loud loyal lucky lunar mellow merry mild misty modest neat new nimble noble olive open pale patient plain
-    polite proud pure quick quiet rapid rare ready red rich ripe rosy round royal ruby rustic sandy sharp shiny short
-    silent silver simple sleek slim small smart smooth snowy snug soft solar solid spry steady still stout strong sunny
-    sure sweet swift tall tame teal tender tidy tiny true upbeat vast velvet violet vivid warm white wide wild wise witty
-    young zesty
+    able amber apt azure blue bold brave brief bright brisk broad calm clean clear clever close cool copper coral
+    cosy crisp curly daily dapper dark deep dry dusty eager early easy even fair fast fine firm fluffy fond fresh
+    full gentle giant glad gold good grand grassy green happy hardy honest humble icy ivory jade jolly keen kind
+    large late lean level light lively loud loyal lucky lunar mellow merry mild misty modest neat new nimble noble
+    olive open pale patient plain polite proud pure quick quiet rapid rare ready red rich ripe rosy round royal ruby
+    rustic sandy sharp shiny short silent silver simple sleek slim small smart smooth snowy snug soft solar solid
+    spry steady still stout strong sunny sure sweet swift tall tame teal tender tidy tiny true upbeat vast velvet
+    violet vivid warm white wide wild wise witty young zesty
 """.split()
 _WHAT = """
-    acorn alder apple arbor aspen aster badger bamboo basil bay beach bear beaver beech bell berry birch bird bloom bluff
-    boat bridge brook camel canal canyon cape castle cedar cherry cliff cloud clover comet cove crane creek crow daisy
-    dale dawn deer delta dolphin dove drum duck dune eagle echo elk elm falcon fern ferry field finch fjord flame flint
-    flute forest fox frog garden gecko geyser ginger glade goose gorge grove gull harbor hare harp hawk hazel heron hill
-    holly ibis inlet iris island ivy jasmine kettle kite koala lagoon lake lantern lark laurel lemon lilac lily linden lion
-    llama lotus lynx maple marsh marten meadow mesa mint mole moon moose moss moth nest oak oasis ocean olive onion
-    orchid oriole otter owl palm panda path peach pear pebble pine planet plum pond poppy prairie puffin quail rabbit
-    raven reed reef ridge river robin rocket rose sage sail seal shell shore sloth snail sparrow spring spruce squid star
-    stone stork storm stream summit sunset swan thistle thrush tiger toad trail trout tulip tundra turtle valley
-    violin walnut wave whale willow wind wolf wren yak zebra
+    acorn alder apple arbor aspen aster badger bamboo basil bay beach bear beaver beech bell berry birch bird bloom
+    bluff boat bridge brook camel canal canyon cape castle cedar cherry cliff cloud clover comet cove crane creek
+    crow daisy dale dawn deer delta dolphin dove drum duck dune eagle echo elk elm falcon fern ferry field finch
+    fjord flame flint flute forest fox frog garden gecko geyser ginger glade goose gorge grove gull harbor hare harp
+    hawk hazel heron hill holly ibis inlet iris island ivy jasmine kettle kite koala lagoon lake lantern lark laurel
+    lemon lilac lily linden lion llama lotus lynx maple marsh marten meadow mesa mint mole moon moose moss moth nest
+    oak oasis ocean olive onion orchid oriole otter owl palm panda path peach pear pebble pine planet plum pond
+    poppy prairie puffin quail rabbit raven reed reef ridge river robin rocket rose sage sail seal shell shore sloth
+    snail sparrow spring spruce squid star stone stork storm stream summit sunset swan thistle thrush tiger toad
+    trail trout tulip tundra turtle valley violin walnut wave whale willow wind wolf wren yak zebra
 """.split()
 
 
