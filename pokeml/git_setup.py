@@ -28,14 +28,14 @@ DRIVERS = {
 
 _COMMANDS = {
     "filter.pokeml.process": """\
-{python} -P -m pokeml.git_filter || {
-    echo 'pokeml: notebooks go into git as they are; mend it: pokeml init' >&2
+[ -x {python} ] && {python} -P -m pokeml.git_filter || {
+    echo 'pokeml is gone or broken: outputs of notebooks go into commits. Install it, then: pokeml init' >&2
     printf '0016git-filter-server\\n000eversion=2\\n00000000'
     cat >/dev/null
 }""",
-    "diff.pokeml.textconv": 'show() { {python} -P -m pokeml.git_filter "$1" || cat "$1"; }; show',
+    "diff.pokeml.textconv": 'show() { [ -x {python} ] && {python} -P -m pokeml.git_filter "$1" || cat "$1"; }; show',
     "merge.pokeml.driver": """\
-if {python} -P -c 'import pokeml.git_merge'
+if [ -x {python} ] && {python} -P -c 'import pokeml.git_merge'
 then {python} -P -m pokeml.git_merge %O %A %B %P
 else git merge-file %A %O %B
 fi""",

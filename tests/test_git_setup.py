@@ -272,12 +272,17 @@ def test_a_linked_worktree(shop, tmp_path):
 @pytest.mark.parametrize("what", ["gone", "other"])
 def test_git_goes_on_where_the_environment_is_gone(shop, what):
     config = (shop.root / ".git/config").read_text()
-    python = {"gone": "/gone/bin/python", "other": "false"}[what]
+    python = {"gone": "/gone/bin/python", "other": shutil.which("false")}[what]
     (shop.root / ".git/config").write_text(config.replace(sys.executable, python))
     ours, theirs = ([shop.cell(key) for key in IDS] for _ in range(2))
     ours[3], theirs[4] = shop.cell("price", "x = 1"), shop.cell("check", "assert price(100, 0.5) == 150")
     shop.branches(with_outputs(ours), with_outputs(theirs))
-    assert "pokeml: notebooks go into git as they are; mend it: pokeml init" in shop.said
+    shop.save(with_outputs(ours))
+    told = "pokeml is gone or broken: outputs of notebooks go into commits. Install it, then: pokeml init"
+    for call in (["status", "--short"], ["log", "-p"]):  # that one line, and no word of the shell
+        shown = shop.git(*call)
+        assert shop.said == f"{shown}{told}\n"
+    shop.git("restore", ".")
     assert '"assert price(100, 0.5) == 150"' in shop.git("diff", "HEAD", "feature")
     shop.git("merge", "-qm", "merged", "feature")  # as git does it
     assert "0.5" in shop.cells()["check"] and shop.git("status", "--porcelain") == ""
