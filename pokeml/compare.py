@@ -110,9 +110,11 @@ class Difference:
 
     @property
     def best(self) -> int | None:
-        """The number of the run in which a score is best; of several, the first."""
+        """The number of the run in which a score is best; of several, the first; None if all are about the same."""
         known = [(value, i) for i, value in enumerate(self.values) if value is not None]
         if not self.better or len(known) < 2:
+            return None
+        if all(is_close(value, known[0][0]) for value, _ in known):
             return None
         return (max if self.better == "higher" else min)(known, key=lambda pair: pair[0])[1]
 
@@ -294,8 +296,8 @@ class Comparison:
         name = told[0].name.partition(".")[2] or told[0].name
         if len(self.runs) == 2:
             return f"{name} {arrow(told[0])}"
-        best = told[0].best or 0
-        return f"{name} is best in {letter(best)}, {told[0].texts()[best]}"
+        best = told[0].best
+        return f"{name} is {'about the same' if best is None else f'best in {letter(best)}, {told[0].texts()[best]}'}"
 
     def __repr__(self) -> str:
         return "\n".join(text_lines(self))

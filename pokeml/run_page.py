@@ -463,11 +463,12 @@ def comparison_html(project: Project, runs: Sequence[Run], found: Comparison) ->
                 f"<strong>{escape(show(v))}</strong>" if i == d.best else escape(show(v))
                 for i, v in enumerate(d.values)
             ]
-            rows.append([f"<code>{escape(d.name)}</code>", *cells, *([change(d)] if has_change else [])])
+            rows.append([f"<code>{breakable(d.name)}</code>", *cells, *([change(d)] if has_change else [])])
         head = ["", *names, *(["change"] if has_change else [])]
-        inner = table(head, rows[:MOST], title)
+        inner = table(head, rows[:MOST], title, is_stacked=True)
         if len(rows) > MOST:
-            inner += f"<details><summary>{len(rows) - MOST} more</summary>{table(head, rows[MOST:], title)}</details>"
+            rest = table(head, rows[MOST:], title, is_stacked=True)
+            inner += f"<details><summary>{len(rows) - MOST} more</summary>{rest}</details>"
         parts.append(f'<section class="card"><h2>{escape(title)}</h2>{inner}</section>')
     if found.code:
         diffs = "".join(
@@ -486,7 +487,8 @@ def comparison_html(project: Project, runs: Sequence[Run], found: Comparison) ->
     ]
     if rows:
         parts.append(
-            f'<section class="card beside"><h2>Figures that differ</h2>{table(["", *names], rows, "Figures")}</section>'
+            f'<section class="card beside"><h2>Figures that differ</h2>'
+            f"{table(['', *names], rows, 'Figures', is_stacked=True)}</section>"
         )
     return "\n".join(parts)
 
