@@ -1600,7 +1600,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'pokeml.run_page.frame': ('run_page.html#frame', 'pokeml/run_page.py'),
                                  'pokeml.run_page.mark': ('run_page.html#mark', 'pokeml/run_page.py'),
                                  'pokeml.run_page.moment': ('run_page.html#moment', 'pokeml/run_page.py'),
-                                 'pokeml.run_page.name_of': ('run_page.html#name_of', 'pokeml/run_page.py'),
                                  'pokeml.run_page.picture_of': ('run_page.html#picture_of', 'pokeml/run_page.py'),
                                  'pokeml.run_page.seconds': ('run_page.html#seconds', 'pokeml/run_page.py'),
                                  'pokeml.run_page.table': ('run_page.html#table', 'pokeml/run_page.py'),

@@ -23,7 +23,7 @@ from os.path import commonprefix
 from typing import Any
 
 from .project import PokemlError, Project, flat, html_table
-from .record import GOOD, Run, read_run
+from .record import GOOD, Run, read_run, short_name
 from .snapshot import read_code, sources
 
 # %% ../nbs/06e_compare.ipynb #43315581
@@ -303,7 +303,7 @@ class Comparison:
         return "\n".join(text_lines(self))
 
     def _repr_html_(self) -> str:
-        names = [f"{letter(i)} {r['label'] or r['id']}" for i, r in enumerate(self.runs)]
+        names = [f"{letter(i)} {r['label'] or short_name(r['id'])}" for i, r in enumerate(self.runs)]
         parts = [f"<p>{escape(self.verdict())}</p>"]
         for title, heads, rows, left in _tables(self):
             heads = ["", *names, *heads[len(names) + 1 :]] if len(heads) > len(names) else heads

@@ -22,7 +22,7 @@ from .compare import Difference, better, is_close, scores, summary
 from .location import whole_file
 from .project import PokemlError, Project
 from .record import Run, find_run, read_run, read_runs
-from .run_page import breakable, change, frame, mark, moment, name_of, seconds, why_lines, write_page
+from .run_page import breakable, change, frame, mark, moment, seconds, why_lines, write_page
 
 # %% ../nbs/06h_gallery.ipynb #66ca9617
 KEPT = "gallery.json"
@@ -35,7 +35,7 @@ def _facts(run: Run, previous: Run | None) -> dict[str, Any]:
     top = {name: value for name, value in scores(run).items() if name.count(".") <= 1}
     return {
         "id": run.id,
-        "name": name_of(run),
+        "name": run.name,
         "status": run.status,
         "env": run.env,
         "started": run.started,
@@ -175,11 +175,11 @@ def _row(row: dict[str, Any], columns: Mapping[str, str], best: Mapping[str, flo
         for short, value, most in values
     )
     env = f'<td data-label="environment">{escape(row["env"])}</td>' if has_env else ""
-    time = "" if row["name"] == row["id"] else f'<br><span class="quiet">{moment(row["started"])}</span>'
     return (
         f'<tr data-id="{run_id}" data-status="{escape(row["status"])}">'
         f'<td><input type="checkbox" aria-label="Compare {run_id}"></td>'
-        f'<th scope="row"><a href="runs/{quote(row["id"])}/index.html">{escape(row["name"])}</a>{time}</th>'
+        f'<th scope="row"><a href="runs/{quote(row["id"])}/index.html">{escape(row["name"])}</a>'
+        f'<br><span class="quiet">{moment(row["started"])}</span></th>'
         f"<td>{mark(row['status'])}</td>{env}"
         f'<td data-label="took" data-value="{row["duration"] or 0}">{seconds(row["duration"])}</td>'
         f'<td data-label="nodes run" data-value="{row["ran"]}">{row["ran"]}/{row["nodes"]}</td>{cells}'

@@ -24,7 +24,7 @@ from .notebook_page import code_css, page
 from .picture import MEANINGS, STATES, Item, colours_of, dot, legend_html, node_title, svg, to_png
 from .pipeline import Pipeline, drawn_nodes, mermaid, picture_items
 from .project import PokemlError, Project
-from .record import Run, read_run
+from .record import Run, read_run, short_name
 from .viz_facts import collect, run_facts
 
 # %% ../nbs/08s_viz.ipynb #4d5ceb62
@@ -56,7 +56,7 @@ def _packed(value: Any) -> str:
 
 
 def _title(run: Mapping[str, Any] | None) -> str:
-    return f"Run {run['label'] or run['id']}: {run['status']}" if run else "No run yet"
+    return f"Run {run['label'] or short_name(run['id'])}: {run['status']}" if run else "No run yet"
 
 
 def _list(pipelines: Mapping[str, Pipeline], facts: Mapping[str, Any], colours: Mapping[str, str]) -> str:
