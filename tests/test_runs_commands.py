@@ -50,7 +50,7 @@ def test_list_and_show(made):
     newest, failed, unchanged, first = reversed(ids(made))
     lines = runs(made, "list").splitlines()
     assert [line.split()[1] for line in lines] == [newest, failed, unchanged, first]
-    assert "“the first”" in lines[3] and lines[1].startswith("✗")
+    assert " the first " in lines[3] and lines[1].startswith("✗")
     assert f"outputs/runs/{first}/" in runs(made, "show", "the first")
     assert json.loads(runs(made, "show", "latest~2", "--json"))["id"] == unchanged
     assert [r["id"] for r in json.loads(runs(made, "list", "--json"))][3] == first
@@ -85,7 +85,7 @@ def test_label(toy):
     first = ids(toy)[0]
     path = toy.root / "outputs" / "runs" / first / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"of_a_newer_pokeml": 1}))
-    assert "“as in the paper”" in runs(toy, "label", "the first", "as in the paper")
+    assert "as in the paper" in runs(toy, "label", "the first", "as in the paper")
     kept = json.loads(path.read_text("utf-8"))
     assert (kept["label"], kept["of_a_newer_pokeml"]) == ("as in the paper", 1)
     assert "as in the paper" in (toy.root / "outputs" / "index.html").read_text("utf-8")
