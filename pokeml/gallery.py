@@ -184,7 +184,7 @@ def _row(row: dict[str, Any], columns: Mapping[str, str], best: Mapping[str, flo
         f'<td data-label="took" data-value="{row["duration"] or 0}">{seconds(row["duration"])}</td>'
         f'<td data-label="nodes run" data-value="{row["ran"]}">{row["ran"]}/{row["nodes"]}</td>{cells}'
         f'<td data-label="why">{"<br>".join(map(escape, why))}</td>'
-        f'<td data-label="changed">{"<br>".join(map(escape, row["changes"]))}</td></tr>'
+        f'<td data-label="changed">{"<br>".join(map(breakable, row["changes"]))}</td></tr>'
     )
 
 

@@ -95,7 +95,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], name: str = "", is
 
 def breakable(name: str) -> str:
     """Write a long name so that it may go over several lines: after its dots and underscores."""
-    return re.sub(r"(?<=[._])(?=[^._])", "<wbr>", escape(name))
+    return re.sub(r"(?<=[._])(?=[A-Za-z])", "<wbr>", escape(name))
 
 
 def frame(title: str, trail: Sequence[tuple[str, str | None]], body: str, css: str = "") -> str:

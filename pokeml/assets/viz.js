@@ -84,7 +84,9 @@
     const x = Math.min(...places.map(p => p.x)), y = Math.min(...places.map(p => p.y));
     const w = Math.max(...places.map(p => p.x + p.w)) - x, h = Math.max(...places.map(p => p.y + p.h)) - y;
     const size = view.getBoundingClientRect();
-    const box = shown.get(current), small = Math.min(size.width / box.w, size.height / box.h) < .45, inside = x >= box.x && y >= box.y && x + w <= box.x + box.w && y + h <= box.y + box.h;
+    const box = shown.get(current), all = whole.get(current), small = Math.min(size.width / box.w, size.height / box.h) < .45;
+    const holds = (x, y, w, h, edge) => x >= box.x + edge * box.w && y >= box.y + edge * box.h && x + w <= box.x + (1 - edge) * box.w && y + h <= box.y + (1 - edge) * box.h;
+    const inside = holds(x, y, w, h, holds(all.x, all.y, all.w, all.h, 0) ? 0 : .15);  // with what it is joined to, if it can be
     if (small && keys.length === 1) show({ x: x + w / 2 - size.width * .6, y: y - size.height * .5, w: size.width * 1.2, h: size.height * 1.2 });
     else if (keys.length === 1 && !inside) show({ ...box, x: x + (w - box.w) / 2, y: y + (h - box.h) / 2 });
     else if (!inside || room < 500) show({ x: x - room / 2, y: y - room / 3, w: w + room, h: h + room / 1.5 });
