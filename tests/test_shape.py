@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from conftest import NOTEBOOKS as NOTEBOOK_TESTS
 from conftest import ROOT, too_long
 
@@ -56,11 +57,12 @@ def test_notebook_is_committed_clean(path, made_anew):
 
 
 def test_papermill_explains_the_parameters_of_every_stage():
+    from papermill.cli import papermill
+
     stages = sorted((ROOT / "nbs" / "stages").glob("*.ipynb"))
     assert stages
     for path in stages:
-        call = [sys.executable, "-m", "papermill", "--help-notebook", str(path)]
-        told = subprocess.run(call, capture_output=True, text=True).stdout
+        told = CliRunner().invoke(papermill, ["--help-notebook", str(path)]).output
         for name in ("env: str", "nodes: list", "params: dict"):
             assert name in told and "Unknown" not in told, path.name
 

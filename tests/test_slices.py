@@ -21,6 +21,7 @@ PipelineError = sys.modules["kedro.pipeline.pipeline"].PipelineError
 pytestmark = pytest.mark.filterwarnings("ignore:Namespace", "ignore:One or more dataset names")
 TAGS = ["red", "green", "blue"]
 SPACES = [None, "n", "n.m", "nm", "o"]
+BUDGET = settings(max_examples=40, derandomize=True, deadline=None)  # the same graphs in each run
 
 
 def take(*values):
@@ -62,7 +63,7 @@ def outcome(work, error):
         return "refused"
 
 
-@settings(max_examples=80, deadline=None)
+@BUDGET
 @given(graphs())
 def test_inputs_and_outputs_are_those_of_kedro(nodes):
     ours, theirs = both(nodes)
@@ -71,7 +72,7 @@ def test_inputs_and_outputs_are_those_of_kedro(nodes):
         assert getattr(ours, question)() == getattr(theirs, question)(), question
 
 
-@settings(max_examples=150, deadline=None)
+@BUDGET
 @given(st.data())
 def test_every_slice_is_that_of_kedro(data):
     nodes = data.draw(graphs())
@@ -99,7 +100,7 @@ def test_every_slice_is_that_of_kedro(data):
         assert about(getattr(ours, slice)(*picked)) == about(getattr(theirs, slice)(*picked)), slice
 
 
-@settings(max_examples=100, deadline=None)
+@BUDGET
 @given(st.data())
 def test_a_selection_in_several_stages_is_what_kedro_filters(data):
     nodes = data.draw(graphs())
@@ -135,7 +136,7 @@ class Kept(AbstractDataset):
         return {}
 
 
-@settings(max_examples=150, deadline=None)
+@BUDGET
 @given(st.data())
 def test_only_missing_outputs_leaves_out_what_kedro_leaves_out(data):
     # By name, Kedro does not see that x@w is what x@r needs.
@@ -148,7 +149,7 @@ def test_only_missing_outputs_leaves_out_what_kedro_leaves_out(data):
     assert {n.name for part in parts.values() for n in part.nodes} == {n.name for n in runs.nodes}
 
 
-@settings(max_examples=80, deadline=None)
+@BUDGET
 @given(st.data())
 def test_arithmetic_is_that_of_kedro(data):
     nodes = data.draw(graphs())
@@ -159,7 +160,7 @@ def test_arithmetic_is_that_of_kedro(data):
     assert about(a & c) == about(b & d)
 
 
-@settings(max_examples=150, deadline=None)
+@BUDGET
 @given(st.data())
 def test_other_names_are_those_of_kedro(data):
     nodes = data.draw(graphs())
