@@ -1,5 +1,6 @@
 """What needs no library of the project imports none."""
 
+import json
 import subprocess
 import sys
 
@@ -38,26 +39,36 @@ def done(tmp_path_factory) -> Toy:
     return toy
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--version"],
-        ["--help"],
-        ["info"],
-        ["params"],
-        ["runs", "list"],
-        ["runs", "show"],
-        ["run", "--dry-run"],
-        ["run"],
-        ["catalog", "list"],
-        ["catalog", "resolve"],
-        ["predict", "--help"],
-    ],
-    ids=" ".join,
-)
-def test_nothing_heavy_is_imported(done, arguments):
-    found = modules(done, *arguments)
-    assert "pokeml.cli" in found and not HEAVY & found
+COMMANDS = [
+    ["--version"],
+    ["--help"],
+    ["info"],
+    ["params"],
+    ["runs", "list"],
+    ["runs", "show"],
+    ["run", "--dry-run"],
+    ["run"],
+    ["catalog", "list"],
+    ["catalog", "resolve"],
+    ["predict", "--help"],
+]
+ONE_BY_ONE = """\
+import json, sys
+from click.testing import CliRunner
+from pokeml.cli import main
+told = []
+for words in json.loads(sys.argv[1]):
+    done = CliRunner().invoke(main, words)
+    told.append([done.exit_code, bool(done.output), sorted(sys.modules)])
+print(json.dumps(told))
+"""
+
+
+def test_nothing_heavy_is_imported(done):
+    command = [sys.executable, "-c", ONE_BY_ONE, json.dumps(COMMANDS)]
+    told = subprocess.run(command, cwd=done.root, env=done.env, capture_output=True, text=True, check=True).stdout
+    for words, (status, is_told, found) in zip(COMMANDS, json.loads(told), strict=True):
+        assert status == 0 and is_told and not HEAVY & set(found), words
 
 
 def test_completion(done):
