@@ -231,6 +231,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'pokeml.dataset.Dataset.__str__': ('dataset.html#dataset.__str__', 'pokeml/dataset.py'),
                                 'pokeml.dataset.Dataset.check': ('dataset.html#dataset.check', 'pokeml/dataset.py'),
                                 'pokeml.dataset.Dataset.check_columns': ('dataset.html#dataset.check_columns', 'pokeml/dataset.py'),
+                                'pokeml.dataset.Dataset.check_library': ('dataset.html#dataset.check_library', 'pokeml/dataset.py'),
                                 'pokeml.dataset.Dataset.check_schema': ('dataset.html#dataset.check_schema', 'pokeml/dataset.py'),
                                 'pokeml.dataset.Dataset.entry': ('dataset.html#dataset.entry', 'pokeml/dataset.py'),
                                 'pokeml.dataset.Dataset.exists': ('dataset.html#dataset.exists', 'pokeml/dataset.py'),

@@ -261,7 +261,8 @@ def info(as_json: bool) -> None:
         click.echo(as_json_text(about | {"pipelines": nodes}))
         return
     click.echo(f"pokeml {versions['pokeml']}, Python {versions['python']}")
-    click.echo(", ".join(f"{name} {versions[name]}" for name in ("papermill", "pandas", "scikit-learn")))
+    shown = [name for name in ("papermill", "pandas", "scikit-learn") if name in versions]
+    click.echo(", ".join(f"{name} {versions[name]}" for name in shown))
     click.echo(f"root {project.root}, package {project.package}, environment {project.env}")
     for name, pipeline in graph.pipelines.items():
         click.echo(f"\n{name}")

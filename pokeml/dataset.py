@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +41,11 @@ def in_its_name(dataset: Any, cannot: str) -> Iterator[None]:
         raise
     except ImportError as error:
         hint = (
-            f" Install pokeml[{dataset.extra}]." if dataset.extra else "" if "nstall" in str(error) else " Install it."
+            f" Install it: pip install 'pokeml[{dataset.extra}]'."
+            if dataset.extra
+            else ""
+            if "nstall" in str(error)
+            else " Install it."
         )
         raise MissingLibrary(f"{dataset} cannot {cannot}: {str(error).rstrip('.')}.{hint}") from error
     except Exception as error:
@@ -104,6 +109,7 @@ class Dataset:
     needs_file: ClassVar[bool] = True  # whether that key must be there
     in_folder: ClassVar[bool] = False  # it may lie in a folder instead of a file
     extra: ClassVar[str] = ""  # which of pokeml's extras installs what it needs
+    library: ClassVar[str] = ""  # the module that it cannot do without
     is_kept: ClassVar[bool] = True  # there for the next run, too
     # Whether it holds objects whose classes could be of the project: False, it holds plain data; None, its file tells.
     has_objects: ClassVar[bool | None] = None
@@ -204,6 +210,13 @@ class Dataset:
             with in_its_name(self, "be read"), self.location.reading() as path:
                 header = self.header(path)
             self.check_columns(header)
+
+    def check_library(self) -> None:
+        """See that what it needs is installed; that saving fails would be learnt when all is computed."""
+        if self.library and find_spec(self.library) is None:
+            raise MissingLibrary(
+                f"{self} needs {self.library}, which is not installed. Install it: pip install 'pokeml[{self.extra}]'."
+            )
 
     def check_schema(self, value: Any) -> None:
         """See that a value is as the schema of its entry says, if there is one."""
@@ -400,6 +413,8 @@ class ModelDataset(Dataset):
     """
 
     type = "sklearn.ModelDataset"
+    extra = "model"
+    library = "skops"
     has_objects = True
     exact = True
     takes_trusted = list

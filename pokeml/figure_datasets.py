@@ -16,6 +16,8 @@ class FigureDataset(Dataset):
     """A matplotlib figure, written as PNG or SVG by its path; loads as a picture that a notebook shows."""
 
     type = "matplotlib.FigureDataset"
+    extra = "figure"
+    library = "matplotlib"
     has_objects = False
 
     def read(self, path: Path) -> Any:
@@ -40,7 +42,7 @@ class PlotlyJSONDataset(Dataset):
 
     type = "plotly.JSONDataset"
     has_objects = False
-    extra = "plotly"
+    extra = library = "plotly"
 
     def read(self, path: Path) -> Any:
         """Read a figure."""
@@ -76,6 +78,7 @@ class ImageDataset(Dataset):
     type = "pillow.ImageDataset"
     has_objects = False
     extra = "image"
+    library = "PIL"
 
     def read(self, path: Path) -> Any:
         """Read a picture, all of it."""

@@ -438,14 +438,15 @@ def to_png(drawn: str, scale: float = 2) -> bytes:
     Raises
     ------
     PokemlError
-        If resvg-py is not installed.
+        If resvg-py or matplotlib is not installed.
     """
     try:
         import resvg_py
+        from matplotlib import get_data_path  # it brings a font
     except ImportError as error:
-        raise PokemlError("A PNG needs resvg-py: pip install 'pokeml[viz]'. --format svg needs nothing.") from error
-    from matplotlib import get_data_path
-
+        raise PokemlError(
+            "A PNG needs resvg-py and matplotlib: pip install 'pokeml[viz]'. --format svg needs nothing."
+        ) from error
     font = f"{get_data_path()}/fonts/ttf/DejaVuSansMono.ttf"
     return bytes(
         resvg_py.svg_to_bytes(

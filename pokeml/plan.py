@@ -81,12 +81,13 @@ class Plan:
 def check_datasets(
     stages: Mapping[str, Pipeline], whole: Mapping[str, Pipeline], catalog: Catalog, store: Store
 ) -> None:
-    """See that every dataset that the chosen nodes read will be there.
+    """See that every dataset that the chosen nodes read will be there, and each that they write can be written.
 
     Raises
     ------
     PokemlError
-        If one is not in the catalog though it has to be kept, or its file is missing, empty or lacks a column.
+        If one is not in the catalog though it has to be kept, its file is missing, empty or lacks a column, or the
+        library that it needs is not installed.
     """
     for part in stages.values():
         for n in part.nodes:
@@ -94,6 +95,9 @@ def check_datasets(
                 raise PokemlError(
                     f"Node {n.name} names {wrong[0]}, which has no entry in the catalog. {suggest(wrong[0], catalog)}"
                 )
+            for dataset in (*n.datasets, *n.outputs):
+                if dataset in catalog:
+                    catalog[dataset].check_library()
     maker = {dataset: (name, node) for name, p in whole.items() for dataset, node in p.makers.items()}
     made: set[str] = set()
     for stage, part in stages.items():

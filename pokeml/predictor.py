@@ -623,15 +623,17 @@ def read_predictor(data: bytes, name: str, trusted: Iterable[str] = ()) -> Predi
     Raises
     ------
     PokemlError
-        If the file holds anything else, is damaged, or is no predictor's.
+        If the file holds anything else, is damaged, or is no predictor's; or skops is not installed.
 
     Warns
     -----
     UserWarning
         If another version of scikit-learn or NumPy made it.
     """
-    from skops.io.exceptions import UntrustedTypesFoundException
-
+    try:
+        from skops.io.exceptions import UntrustedTypesFoundException
+    except ImportError as error:
+        raise PokemlError(f"{name} cannot be read: {error}. Install it: pip install 'pokeml[model]'.") from error
     trusted = [*TRUSTED, *([trusted] if isinstance(trusted, str) else trusted)]
     check_format(data, name)
     try:

@@ -7,6 +7,7 @@ __all__ = ['GOOD', 'RUN_ID', 'StageRun', 'Run', 'RunFailed', 'Outputs', 'now', '
            'library_versions', 'short_name', 'failing_cell', 'read_run', 'read_runs', 'find_run']
 
 # %% ../nbs/06_record.ipynb #0d19a2c6
+import contextlib
 import hashlib
 import json
 import os
@@ -341,10 +342,13 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def library_versions() -> dict[str, str]:
-    """Tell the versions of Python, pokeml and the libraries that pokeml needs."""
-    needs = [r for r in metadata.requires("pokeml") or [] if "extra ==" not in r]
-    names = ["pokeml", *sorted(re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in needs)]
-    return {"python": sys.version.split()[0]} | {name: metadata.version(name) for name in names}
+    """Tell the versions of Python, pokeml and the libraries that it needs, and those for models and figures."""
+    needs = [r for r in metadata.requires("pokeml") or [] if not re.search(r"extra == .(?!model|figure)", r)]
+    found = {"python": sys.version.split()[0]}
+    for name in ["pokeml", *sorted(re.split(r"[^\w.-]", r, maxsplit=1)[0] for r in needs)]:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 # %% ../nbs/06_record.ipynb #c7b02e4d
 _HOW = """

@@ -26,6 +26,7 @@ class _SQLDataset(Dataset):
 
     has_objects = False
     extra = "sql"
+    library = "sqlalchemy"
     needs_file = False
 
     @property

@@ -151,7 +151,7 @@ class PolarsCSVDataset(Dataset):
 
     type = "polars.CSVDataset"
     has_objects = False
-    extra = "polars"
+    extra = library = "polars"
 
     def read(self, path: Path) -> Any:
         """Read a polars DataFrame."""
@@ -175,7 +175,7 @@ class PolarsDataset(Dataset):
 
     type = "polars.EagerPolarsDataset"
     has_objects = False
-    extra = "polars"
+    extra = library = "polars"
     keys = ("file_format",)
 
     def _format(self) -> str:

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 from conftest import ROOT
+from toy import Toy
 from uv import find_uv_bin
 
 UV = find_uv_bin()
@@ -64,20 +65,44 @@ def test_jupyterlab_finds_the_extension_in_order(wheel, tmp_path):
     assert "enabled" in told and "OK" in told, told
 
 
+def install(folder: Path, *wanted: str) -> None:
+    call(UV, "pip", "install", "-q", "--python", str(folder), "-c", str(ROOT / ".ci" / "lock.txt"), *wanted, cwd=folder)
+
+
 @pytest.fixture(scope="module")
-def fresh(wheel, tmp_path_factory) -> Path:
-    """A new virtual environment with the wheel and what `pokeml serve` needs; the folder of its commands."""
-    folder = tmp_path_factory.mktemp("fresh")
-    venv.create(folder / "venv")
-    install = [UV, "pip", "install", "--quiet", "--python", str(folder / "venv")]
-    call(*install, "-c", str(ROOT / ".ci" / "lock.txt"), f"{wheel}[serve]", cwd=folder)
-    return folder / "venv" / "bin"
+def bare(wheel, tmp_path_factory) -> Path:
+    """A new virtual environment with the wheel and no extra; the folder of its commands."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    venv.create(folder)
+    install(folder, str(wheel))
+    return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel, bare) -> Path:
+    """The same environment, later, with what the example and `pokeml serve` need."""
+    install(bare.parent, f"{wheel}[example,serve]")
+    return bare
 
 
 @pytest.fixture
 def environment() -> dict[str, str]:
     """The environment without what leads to this project."""
     return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "POKEML_PROJECT", "VIRTUAL_ENV")}
+
+
+def test_wheel_alone_runs_what_has_no_model_and_no_figure(bare, tmp_path, environment):
+    installed = call(UV, "pip", "list", "--python", str(bare / "python"), cwd=tmp_path).split()
+    assert "pandas" in installed and not {"scikit-learn", "skops", "matplotlib", "scipy"} & {*installed}
+    toy = Toy(tmp_path / "project")
+    environment["PYTHONPATH"] = str(tmp_path / "lib")
+    script = str(bare / "pokeml")
+    assert "second" in call(script, "info", cwd=toy.root, environment=environment)
+    assert "completed" in call(script, "run", cwd=toy.root, environment=environment)
+    toy.write("conf/local/catalog.yml", "label: {type: sklearn.ModelDataset, filepath: data/made/label.skops}\n")
+    done = subprocess.run([script, "run"], cwd=toy.root, env=environment, capture_output=True, text=True)
+    told = "needs skops, which is not installed. Install it: pip install 'pokeml[model]'."
+    assert done.returncode == 2 and told in done.stderr and "Run " not in done.stdout
 
 
 def test_wheel_runs_a_project_in_a_fresh_environment(fresh, sample, tmp_path, environment):
