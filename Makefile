@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := # else each of a thousand processes compiles the package anew
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock run test browser lint style types lab docs docs-serve bench study clean
+.PHONY: help setup lock run test check browser lint style types lab docs docs-serve bench study clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ run: $(VENV)/.ready-run ## Run all pipelines on the real data
 
 test: $(VENV)/.ready-dev style browser ## Pass every test: lint, types, notebooks, pytest (ARGS=--cold starts every process anew)
 	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder --durations 10 $(ARGS)
+
+check: $(VENV)/.ready-dev style ## Check a change within a minute: lint, types, and the tests and notebooks nearest to it
+	@$(BIN)/mypy > $(VENV)/.types.txt 2>&1 & types=$$!; \
+		$(BIN)/python -m pytest -p no:xdist -q --ignore tests/test_types.py --affected 30 $(ARGS); failed=$$?; \
+		[ $$failed != 5 ] || failed=0; \
+		wait $$types || failed=1; cat $(VENV)/.types.txt; exit $$failed
 
 # The page of `pokeml serve` is tested in Chromium, which is installed where that can be done without asking.
 browser:

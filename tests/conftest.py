@@ -16,6 +16,8 @@ import forked
 import pytest
 from filelock import FileLock
 
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # of nbformat: takes four seconds, and pokeml leaves it out
+
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "tests" / "data" / "pokemon_sample.csv"
 
@@ -108,6 +110,7 @@ class Copy:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--affected", type=float, metavar="SECONDS", help="run what a change may touch, the nearest first")
     parser.addoption("--cold", action="store_true", help="start every process as a user does, which takes much longer")
 
 
@@ -133,11 +136,19 @@ LONGEST = """
 """.split()
 NOTEBOOKS = "tests/test_notebooks.py"  # the tests of other files stay together, since they share fixtures
 SHARE = 0.15  # of the time of all, for one file or notebook
+CHOSEN = pytest.StashKey[list[str]]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)} | {Path(NOTEBOOKS).stem: 1000}
     items.sort(key=lambda item: order.get(item.path.stem, 999))
+    if config.getoption("--affected"):
+        import affected
+
+        took = config.cache.get("pokeml/took", {})
+        chosen, config.stash[CHOSEN] = affected.choose(ROOT, items, took, config.getoption("--affected"))
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -178,7 +189,9 @@ class Durations:
         if self.too_long:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
+        for line in config.stash.get(CHOSEN, []):
+            terminalreporter.write_line(line)
         for name, share in self.too_long.items():
             terminalreporter.write_line(
                 f"FAILED {name} took {share:.0%} of the time of all tests, and none may take more than {SHARE:.0%}",
