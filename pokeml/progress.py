@@ -45,7 +45,7 @@ def plain() -> Iterator[Callable[["Run"], None]]:
     def watch(run: "Run") -> None:
         if not told:
             told.add(run.id)
-            many = f"{len(run.stages)} {'stage' if len(run.stages) == 1 else 'stages'}" if run.stages else "nothing to do"
+            many = f"{len(run.stages)} stage{'s' * (len(run.stages) != 1)}" if run.stages else "nothing to do"
             say(f"Run {run.name}, environment {run.env}: {many}")
         for stage in run.stages:
             if (stage.duration is not None or stage.status == "skipped") and stage.name not in told:
