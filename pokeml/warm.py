@@ -10,7 +10,6 @@ import asyncio
 import atexit
 import codecs
 import contextlib
-import fcntl
 import gc
 import importlib
 import json
@@ -69,6 +68,8 @@ class PipeSession(Session):
         data = struct.pack(f"!I{len(parts)}Q", len(parts), *map(len, parts)) + b"".join(parts)
         with self.lock:
             if self.lock_file:
+                import fcntl  # Windows has none, and forks nothing
+
                 fcntl.lockf(self.lock_file, fcntl.LOCK_EX)
             try:
                 view = memoryview(data)

@@ -213,6 +213,14 @@ def test_python_3_6_can_read_the_script():
     ast.parse(SCRIPT.read_text("utf-8"), feature_version=(3, 6))
 
 
+def test_what_a_run_needs_can_be_imported_on_windows(monkeypatch):
+    for name in ("fcntl", "grp", "pwd", "resource", "termios"):  # which Windows does not have
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("helper", "warm", "engine"):
+        spec = importlib.util.spec_from_file_location(f"pokeml.{name}_elsewhere", ROOT / "pokeml" / f"{name}.py")
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
 @pytest.fixture
 def make(machine, tmp_path):
     """Call make in a folder with a fake Python, which makes the mark that is asked for; give what Python was told."""
