@@ -151,7 +151,7 @@ class _Popen(subprocess.Popen):
 
     def __init__(self, args: Any, *more: Any, **options: Any):
         if isinstance(args, list) and args[:2] == [sys.executable, "-m"] and args[2] in MODULES:
-            args = [str(Path(os.environ[SERVER]).with_name("bin") / "python"), *args[1:]]
+            args = [str(Path(os.environ[SERVER]).with_name("python")), *args[1:]]
         super().__init__(args, *more, **options)
 
 
@@ -278,9 +278,9 @@ def server():
     ):
         place = f"{folder}/server"
         os.mkdir(f"{folder}/bin")
-        for name in ("python", *COMMANDS):
-            client = Path(folder, "bin", name)
-            command = [] if name == "python" else [str(Path(sys.executable).with_name(name))]
+        clients = {f"bin/{name}": [str(Path(sys.executable).with_name(name))] for name in COMMANDS}
+        for name, command in (clients | {"python": []}).items():
+            client = Path(folder, name)
             client.write_text(CLIENT.format(python=sys.executable, folder=str(Path(__file__).parent), command=command))
             client.chmod(0o755)
         s.bind(place)
