@@ -49,7 +49,7 @@ def article(copy):
 
 
 def test_the_articles_catalog_and_parameters_as_printed(article):
-    done = article.pokeml("run")
+    done = article.pokeml("run", "--engine", "inline")
     assert done.returncode == 0, done.stderr
     assert (article.root / "data/02_intermediate/model_input.csv").is_file()
     assert (article.root / "data/05_model_input/label_encoder.pickle").is_file()

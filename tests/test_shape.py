@@ -108,12 +108,8 @@ def test_readme_of_the_configuration_names_what_there_is():
     assert {re.sub(r"pipelines/\w+/", "pipelines/<pipeline>/", name) for name in files} <= set(told)
 
 
-def test_page_for_those_who_come_from_kedro_names_tests_that_there_are():
-    page = "".join(
-        "".join(cell["source"])
-        for cell in json.loads((ROOT / "nbs" / "coming_from_kedro.ipynb").read_text("utf-8"))["cells"]
-    )
-    told = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+def test_pages_name_tests_that_there_are():
+    told = [t for path in NOTEBOOKS for t in re.findall(r"`(test_\w+\.py)::(test_\w+)", path.read_text("utf-8"))]
     assert len(told) > 40
     for file, name in told:
         assert f"\ndef {name}(" in (ROOT / "tests" / file).read_text("utf-8"), f"{file}::{name}"
