@@ -220,7 +220,7 @@ def export_notebook(command: str, project: Project, notebook: str) -> None:
     done = subprocess.run(call, cwd=project.root, env=env, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise PokemlError(f"{notebook} cannot be exported: {''.join(said)}. Mend it, then: nbdev-export")
+        raise PokemlError(f"{notebook} cannot be exported: {''.join(said)}. Fix it, then: nbdev-export")
 
 
 def carry_back(project: Project, edits: Iterable[Edit], dry_run: bool = False) -> list[str]:

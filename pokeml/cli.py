@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,7 +24,7 @@ from .lab_command import lab
 from .options import SELECTION, VALUES, Command, check_seconds, complete, options, split_names
 from .params_command import params
 from .predict_command import predict
-from .progress import live, plain, quiet, say
+from .progress import live, plain, planning, quiet, say
 from .project import PokemlError, find_project
 from .runs_command import as_json_text, json_option, runs, summary
 from .scaffold_commands import node_commands, pipeline_commands, stage_commands
@@ -204,7 +204,8 @@ def run(
     from pokeml.selection import Selection
 
     forced = split_names(None, click.Option(["--force"]), (force,)) if force else force is not None
-    plan = make_plan(project, Selection.of(chosen), env, params, forced, load_versions, label, engine)
+    with planning() if not (is_quiet or as_json) else nullcontext():
+        plan = make_plan(project, Selection.of(chosen), env, params, forced, load_versions, label, engine)
     check_interrupt()
     if dry_run:
         click.echo(as_json_text(plan_facts(plan)) if as_json else "\n".join(plan_lines(plan)))

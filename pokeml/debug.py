@@ -372,7 +372,7 @@ def run_cells(scene: Scene, names: dict[str, Any]) -> None:
             exec(code, names)
         except Exception as error:
             raise PokemlError(
-                f"{cell.notebook}, cell {cell.cell} cannot be run: {type(error).__name__}: {error}. Mend it there."
+                f"{cell.notebook}, cell {cell.cell} cannot be run: {type(error).__name__}: {error}. Fix it there."
             ) from error
     exec(scene.prepare, names)
 

@@ -181,7 +181,7 @@ def export_notebook(project: Project, path: Path, seconds: float = 60) -> Export
     if mistake := _mistake(cells):
         cell_id, line, what = mistake
         text = f"The cell is no Python: {what}."
-        return replace(failed, cell=cell_id, line=line, message=text, hint="Mend it and save; its module is as it was.")
+        return replace(failed, cell=cell_id, line=line, message=text, hint="Fix it and save; its module is as it was.")
     call = command(f"from pokeml.export_on_save import _answer; _answer({str(project.root)!r}, {shown!r}, {module!r})")
     env = {name: value for name, value in os.environ.items() if name != "IN_TEST"}  # nbdev's tests set it
     try:

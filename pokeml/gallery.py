@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from .compare import Difference, better, is_close, scores, summary
+from .compare import Difference, better, is_close, scores, summary, why_lines
 from .location import whole_file
 from .project import PokemlError, Project
 from .record import Run, find_run, read_run, read_runs
-from .run_page import breakable, change, frame, mark, moment, seconds, why_lines, write_page
+from .run_page import breakable, change, frame, mark, moment, seconds, write_page
 
 # %% ../nbs/06h_gallery.ipynb #66ca9617
 KEPT = "gallery.json"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'MOST', 'mark', 'moment', 'seconds', 'table', 'breakable', 'frame', 'write_notebook', 'picture_of', 'change',
-           'why_lines', 'write_page', 'comparison_html', 'comparison_page']
+           'write_page', 'comparison_html', 'comparison_page']
 
 # %% ../nbs/06g_run_page.ipynb #e51be4d9
 import base64
@@ -23,7 +23,6 @@ from pokeml.compare import (
     Comparison,
     Difference,
     better,
-    causes,
     compare,
     figures,
     is_close,
@@ -32,6 +31,7 @@ from pokeml.compare import (
     show,
     summary,
     went,
+    why_lines,
 )
 from .location import whole_file
 from .notebook_page import code_css, code_html, image_html, notebook_html, page
@@ -280,37 +280,6 @@ def _errors(run: Run, failed: Mapping[str, str]) -> str:
         way = f"<p>{cell} To debug it, run <code>pokeml debug {escape(run.id)}</code>.</p>"
         parts.append(f'<div class="card bad" role="alert">{what}{hint}{way}</div>')
     return "".join(parts)
-
-
-def why_lines(run: Run, most: int = 6) -> list[str]:
-    """Say why a run ran what it ran, in short lines.
-
-    Parameters
-    ----------
-    run
-        The record.
-    most
-        How many lines; a last one says how many more there are.
-    """
-    found = causes(run)
-    nodes = [node for stage in run.stages for node in stage.nodes]
-    ran = [node["name"] for node in nodes if node["status"] in ("ran", "failed")]
-    groups: dict[str, list[str]] = {}
-    for name, reasons in found.items():
-        groups.setdefault("; ".join(reasons), []).append(name)
-    lines = []
-    for reason, names in groups.items():
-        who = ", ".join(names) if len(names) <= 3 else f"{names[0]} and {len(names) - 1} more"
-        lines.append(f"{who}: {reason}")
-    lines = [*lines[:most], f"… and {len(lines) - most} more reasons"] if len(lines) > most + 1 else lines
-    if follow := len([name for name in ran if name not in found]):
-        lines.append(f"{follow} more {'node' if follow == 1 else 'nodes'}: what they read has changed")
-    for stage in run.stages:  # of a stage whose nodes ran, the notebook follows
-        if stage.why and stage.cells and all(node["status"] == "unchanged" for node in stage.nodes):
-            lines.append(f"the notebook of {stage.name}: {'; '.join(stage.why)}")
-    if unchanged := sum(node["status"] == "unchanged" for node in nodes):
-        lines.append(f"nothing to do for {unchanged} of {len(nodes)} nodes")
-    return lines
 
 
 def _log(project: Project, run: Run, most: int = 400) -> str:

@@ -16,6 +16,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,8 +64,9 @@ def columns() -> int:
     return shutil.get_terminal_size((100, 24)).columns
 
 
-def fitted(text: str, indent: str = "  ", wide: int | None = None) -> str:
-    """Break a line between words so that it fits the terminal; what follows the first line is indented further."""
+def fitted(text: str, indent: str = "  ", wide: int | None = None, apart: str = " ") -> str:
+    """Break a line at `apart` so that it fits the terminal; what follows the first line is indented further."""
+    glued = text.replace(" ", "\xa0").replace(apart.replace(" ", "\xa0"), apart)
     wrapper = textwrap.TextWrapper(
         width=max(wide or columns(), 20),
         initial_indent=indent,
@@ -72,7 +74,7 @@ def fitted(text: str, indent: str = "  ", wide: int | None = None) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return wrapper.fill(text)
+    return wrapper.fill(glued).replace("\xa0", " ")
 
 
 def cut(text: str, wide: int | None = None) -> str:
@@ -82,28 +84,24 @@ def cut(text: str, wide: int | None = None) -> str:
 
 # %% ../nbs/08q_runs_command.ipynb #e3fd32cd
 def ran_lines(run: "Run") -> list[str]:
-    """Say why a run ran what it ran, as its page does; nothing where all was forced or ran for the first time."""
+    """Say why nodes ran, unless all were forced or ran for the first time, and how many did not have to."""
+    from pokeml.compare import causes, why_lines
     from pokeml.lineage import FIRST_TIME
-    from pokeml.run_page import why_lines
 
-    why = [x["why"] for stage in run.stages for x in stage.nodes if x.get("why")]
-    why += [stage.why for stage in run.stages if stage.why and stage.cells]
-    lines = why_lines(run)
-    if all(reasons in ([FIRST_TIME], ["forced"]) for reasons in why):
-        lines = [line for line in lines if line.startswith("nothing to do")]
-    return lines
+    is_plain = all(why in ([FIRST_TIME], ["forced"]) for why in causes(run).values())
+    return [line for line in why_lines(run) if not (is_plain and line.endswith((f": {FIRST_TIME}", ": forced")))]
 
 # %% ../nbs/08q_runs_command.ipynb #4ffd0716
 def summary(run: "Run", default_env: str) -> str:
     """Sum a run up: scores, what was written, where the record is; of a failed one, where and why, and the way on."""
     took = f" after {run.duration:.1f} s" if run.duration is not None else ""
     lines = ["", f"{MARKS[run.status]} Run {run.name} {run.status}{took}"]
-    lines += [fitted(f"{name}: {scores}") for name, scores in run.scores().items()]
+    lines += [fitted(f"{name}: {told}", apart=", ") for name, told in run.scores().items()]
     lines += [fitted(line) for line in ran_lines(run)]
     ran = [n for s in run.stages for n in s.nodes if n["status"] == "ran"]
     if written := [d["path"] for n in ran for d in n["outputs"] if "path" in d]:
-        some = written[0] if len(written) == 1 else f"{len(written)} datasets"
-        lines.append(f"  wrote {some}")
+        below = ", ".join(dict.fromkeys(f"{path.split('/')[0]}/" for path in written))
+        lines.append(f"  wrote {written[0] if len(written) == 1 else f'{len(written)} datasets to {below}'}")
     if run.status == "completed":
         return "\n".join([*lines, f"  record: outputs/runs/{run.id}/", "  all runs: outputs/index.html"])
     for error in run.errors or filter(None, [run.error]):
@@ -116,9 +114,9 @@ def summary(run: "Run", default_env: str) -> str:
     ]:
         lines += ["", *skipped]
     if run.status == "failed" and run.error and run.error["node"]:
-        lines.append("  Look into it: pokeml debug")
-    mend = "Mend it, then" if run.status == "failed" else "Go on with"
-    return "\n".join([*lines, f"  {mend}: {way_on(run, default_env)}"])
+        lines.append("  Debug it: pokeml debug")
+    then = "Fix it, then" if run.status == "failed" else "Continue with"
+    return "\n".join([*lines, f"  {then}: {way_on(run, default_env)}"])
 
 # %% ../nbs/08q_runs_command.ipynb #6ab87c09
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else.")
@@ -183,16 +181,27 @@ def _ask(question: str, is_sure: bool) -> bool:
     return click.confirm(question)
 
 
-def run_line(record: "Run") -> str:
-    """Write a run in a line that fits the terminal: when, its name, how long it took, its scores or how it ended."""
-    took = f"{record.duration:6.1f} s" if record.duration is not None else " " * 8
-    ended = "" if record.status == "completed" else record.status
+def run_line(record: "Run", name_width: int = 15) -> str:
+    """Write a run in a line of the terminal's width: name, beginning, duration, first score or end, what was asked."""
+    from pokeml.selection import Selection
+
+    when = f"{datetime.fromisoformat(record.started).astimezone():%Y-%m-%d %H:%M}" if record.started else ""
+    took = f"{record.duration:.1f} s" if record.duration is not None else ""
+    score = next(iter(record.scores().values()), "").split(", ")[0]
+    ended = (record.status == "completed" and score) or record.status
     if record.error:
         where = record.error["node"] or record.error["stage"]
         ended += f": {record.error['kind']}{f' in {where}' if where else ''}"
-    stages = ", ".join(stage.name for stage in record.stages)
-    told = "; ".join(filter(None, [ended, *record.scores().values(), stages]))
-    return cut(f"{MARKS[record.status]} {record.id}  {record.name:<18} {took}  {told}".rstrip())
+    asked = " ".join([*Selection.of(record.selection).words(), *param_words(record.params)])
+    name = cut(record.name, name_width)
+    told = [
+        f"{name:<{name_width}}",
+        f"{when:<16}",
+        f"{took:>8}",
+        ended,
+    ]
+    line = f"{MARKS[record.status]} {'  '.join([*told, asked])}".rstrip()
+    return cut(line)
 
 # %% ../nbs/08q_runs_command.ipynb #04a9dc74
 @click.group()
@@ -215,8 +224,9 @@ def list_runs(as_json: bool) -> None:
         return
     if not found:
         click.echo("There are no runs yet. Begin with: pokeml run")
+    width = min(max((len(record.name) for record in found), default=0), 24)
     for record in found:
-        click.echo(run_line(record))
+        click.echo(run_line(record, width))
 
 
 @runs.command()
@@ -237,9 +247,9 @@ def show(run_id: str, as_json: bool) -> None:
         if record.git
         else "no commit"
     )
-    again = f"rerun of {record.rerun_of}, " if record.rerun_of else ""
-    about = f"{record.name}, {again}environment {record.env}, {commit}, Python {record.versions.get('python')}"
-    click.echo(f"{' '.join(record.command)}\n{about}")
+    again = f"rerun of {record.rerun_of}, " if record.rerun_of and not record.label else ""
+    about = f"{again}environment {record.env}, {commit}, Python {record.versions.get('python')}"
+    click.echo(f"Run {record.name} ({record.id}): {' '.join(record.command)}\n{about}")
     for stage in record.stages:
         click.echo(f"\n{MARKS[stage.status]} {stage.name}: {stage.executed or 'ran inline, without its notebook'}")
         for node in stage.nodes:
@@ -301,7 +311,7 @@ def rerun(run_id: str, as_json: bool) -> None:
     project = find_project()
     record = find_run(project, run_id)
     if not as_json:
-        click.echo(f"Again: run {record.id}{f' (“{record.label}”)' if record.label else ''}, environment {record.env}")
+        click.echo(f"Repeating run {record.name} ({record.id}), environment {record.env}")
     try:
         found = run_again(project, record, lambda line: None if as_json else click.echo(line))
     except KeyboardInterrupt:
@@ -374,7 +384,8 @@ def prune(keep: int, keep_best: str | None, direction: str | None, dry_run: bool
     kept = keep_what(records, keep, keep_best, direction)
     gone = [record for record in records if record.id not in kept]
     for record in records:
-        click.echo(f"{'keep  ' if record.id in kept else 'delete'}  {record.id}  {kept.get(record.id, '')}".rstrip())
+        fate = "keep  " if record.id in kept else "delete"
+        click.echo(f"{fate}  {record.id}  {record.name:<15}  {kept.get(record.id, '')}".rstrip())
     if gone and not dry_run and _ask(f"Delete {len(gone)} of {len(records)} runs?", yes):
         remove_runs(project, gone)
         click.echo(f"{len(gone)} deleted")

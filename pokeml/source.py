@@ -456,7 +456,7 @@ class Sources:
                     line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
                     raise PokemlError(
                         f"{shown}{line} is not Python: {getattr(error, 'msg', error)}. "
-                        "Mend it, or the notebook that it is exported from."
+                        "Fix it, or the notebook that it is exported from."
                     ) from error
         return {} if folder.is_dir() else None
 

@@ -98,7 +98,7 @@ def mine(failed, tmp_path) -> Copy:
 
 def test_a_failed_run_says_how_to_look_into_it(failed):
     assert "metrics, node evaluate, cell [" in failed.said
-    assert failed.said.index("  Look into it: pokeml debug\n") < failed.said.index("  Mend it, then: pokeml run")
+    assert failed.said.index("  Debug it: pokeml debug\n") < failed.said.index("  Fix it, then: pokeml run")
 
 
 def test_the_prompt_has_stopped_at_the_failing_line(failed):
@@ -145,7 +145,7 @@ def test_parameters_are_those_of_the_run(sample):
 
 def test_a_run_without_notebooks_is_looked_into_as_well(sample):
     failed = sample.pokeml("run", "--engine", "inline", "--params", "generations=[1, 99]")
-    assert failed.returncode == 1 and "Look into it: pokeml debug" in failed.stderr
+    assert failed.returncode == 1 and "Debug it: pokeml debug" in failed.stderr
     assert "ValueError: generations [99] are not in the table" in prompt(sample)
     assert sample.pokeml("debug", "--notebook").returncode == 0
     where, error = failure(execute(debug_notebook(sample), sample, sample.env))
@@ -197,7 +197,7 @@ def test_an_error_of_the_stage_notebook_is_refused_with_the_way_out(sample):
     nb.cells.append(nbformat.v4.new_code_cell("1 / 0"))
     nbformat.write(nb, sample.root / stage)
     failed = sample.pokeml("run", "--pipeline", "pre_processing")
-    assert failed.returncode == 1 and "Look into it" not in failed.stderr
+    assert failed.returncode == 1 and "Debug it" not in failed.stderr
     done = sample.pokeml("debug")
     assert (done.returncode, done.stdout) == (2, "")
     assert f"failed in the stage notebook {stage}, not in a node" in done.stderr

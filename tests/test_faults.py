@@ -43,7 +43,7 @@ def test_failing_node_is_named_with_its_place_and_the_way_out(sample):
         "clean_data stands in nbs/pipelines/01_pre_processing.ipynb",
         "generations is set in --params",
         f"Executed notebook: outputs/runs/{run['id']}/01_pre_processing.ipynb",
-        "Mend it, then: pokeml run --params 'generations=[1, 99]'",
+        "Fix it, then: pokeml run --params 'generations=[1, 99]'",
     ):
         assert part in done.stderr, part
     executed = nbformat.read(sample.root / run["error"]["notebook"], as_version=4)
@@ -59,7 +59,7 @@ def test_what_ran_before_a_failure_stays_and_the_run_goes_on_from_there(sample):
     sample.write("conf/local/parameters.yml", wrong)
     done = sample.pokeml("run")
     assert done.returncode == 1 and "DecisionTreeClassifier" in done.stderr
-    assert done.stderr.endswith("Mend it, then: pokeml run\n")
+    assert done.stderr.endswith("Fix it, then: pokeml run\n")
     sample.write("conf/local/parameters.yml", right)
     assert sample.pokeml("run").returncode == 0
     run = record(sample)
@@ -72,8 +72,9 @@ def test_ctrl_c_keeps_the_record_and_leaves_no_process(sample):
     process = sample.start("run")
     wait_for(lambda: waiting(sample))
     interrupt(process)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in stderr and "Go on with: pokeml run" in stderr
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr and "Continue with: pokeml run" in stderr
+    assert "caught in kernel" not in stdout + stderr  # ipykernel would say so
     run = record(sample)
     assert run["status"] == "interrupted" and run["stages"][0]["status"] == "interrupted"
     assert [n["name"] for n in run["stages"][0]["nodes"]] == ["clean_data"]
@@ -82,7 +83,9 @@ def test_ctrl_c_keeps_the_record_and_leaves_no_process(sample):
     wait_for(lambda: not processes_below(sample.root), 15)
 
 
-@pytest.mark.parametrize(("moment", "told"), [("import", "Interrupted; nothing was run."), ("kernel", "Go on with: ")])
+@pytest.mark.parametrize(
+    ("moment", "told"), [("import", "Interrupted; nothing was run."), ("kernel", "Continue with: ")]
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_before_the_first_cell(sample, moment, told, number):
     process = sample.start("run")

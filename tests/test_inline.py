@@ -81,7 +81,7 @@ def test_a_failure_leads_to_the_cell_that_the_line_comes_from(sample):
     for part in (
         f"It stopped at {place['file']}, line {place['line']} ({place['notebook']}, cell {place['cell']}).",
         "generations is set in --params",
-        "Mend it, then: pokeml run --engine inline --params 'generations=[1, 99]'",
+        "Fix it, then: pokeml run --engine inline --params 'generations=[1, 99]'",
     ):
         assert part in done.stderr, part
     frames = [text for text in done.stderr.splitlines() if text.startswith("  File ")]
@@ -156,7 +156,7 @@ def test_ctrl_c_ends_a_node_and_the_record_says_so(toy):
     interrupt(process)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in stderr
-    assert "Go on with: pokeml run --engine inline" in stderr
+    assert "Continue with: pokeml run --engine inline" in stderr
     record = toy.record()
     assert [s["status"] for s in record["stages"]] == ["completed", "interrupted", "waiting"]
     assert (record["status"], record["error"]["node"]) == ("interrupted", "scale")

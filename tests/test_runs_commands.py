@@ -13,6 +13,7 @@ from test_light import HEAVY, modules
 from toy import Toy
 
 from pokeml.project import find_project
+from pokeml.record import short_name
 from pokeml.store import project_lock
 
 
@@ -48,9 +49,13 @@ def runs(toy: Toy, *arguments: str, status: int = 0, **more) -> str:
 
 def test_list_and_show(made):
     newest, failed, unchanged, first = reversed(ids(made))
-    lines = runs(made, "list").splitlines()
-    assert [line.split()[1] for line in lines] == [newest, failed, unchanged, first]
-    assert " the first " in lines[3] and lines[1].startswith("✗")
+    lines = runs(made, "list", env=made.env | {"COLUMNS": "80"}).splitlines()
+    assert [line.split("  ")[0] for line in lines[:3]] == [
+        f"{mark} {short_name(run_id)}" for mark, run_id in zip("✓✗✓", (newest, failed, unchanged), strict=True)
+    ]
+    assert lines[3].startswith("✓ the first ") and "--pipeline first" in lines[3] and "failed" in lines[1]
+    assert max(map(len, lines)) <= 80
+    assert json.loads(runs(made, "show", short_name(first), "--json"))["id"] == first
     assert f"outputs/runs/{first}/" in runs(made, "show", "the first")
     assert json.loads(runs(made, "show", "latest~2", "--json"))["id"] == unchanged
     assert [r["id"] for r in json.loads(runs(made, "list", "--json"))][3] == first
@@ -129,7 +134,11 @@ def test_a_run_that_cannot_be_renamed_away_stays_whole(toy):
 def test_prune(toy):
     newest, failed, unchanged, first = reversed(ids(toy))
     told = runs(toy, "prune", "--keep", "1", "--dry-run")
-    assert f"delete  {failed}" in told and f"keep    {first}  labelled “the first”" in told and len(ids(toy)) == 4
+    assert (
+        f"delete  {failed}" in told
+        and f"keep    {first}  the first        labelled “the first”" in told
+        and len(ids(toy)) == 4
+    )
     runs(toy, "label", first, "--remove")
     assert "the newest notebook of first" in runs(toy, "prune", "--keep", "1", "--dry-run")
     runs(toy, "prune", "--keep", "1", "--yes")
