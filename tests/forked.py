@@ -32,10 +32,10 @@ from typing import Any
 LIBRARIES = """
     click click.shell_completion fast_sugiyama filelock fsspec.implementations.local http.server ipykernel.ipkernel
     ipykernel.kernelapp IPython.core.application IPython.core.interactiveshell jupyter_client markdown_it
-    matplotlib.backends.backend_agg matplotlib.pyplot nbclient nbformat nh3 numpy omegaconf pandas papermill pluggy
-    pyarrow.parquet pydantic pygments.formatters.html pygments.lexers.python rich.console rich.logging rich.progress
-    rich.table skops.io sklearn.ensemble sklearn.linear_model sklearn.metrics sklearn.model_selection
-    sklearn.pipeline sklearn.preprocessing sklearn.tree sqlite3 xxhash yaml
+    matplotlib.backends.backend_agg matplotlib.pyplot nbclient nbformat nh3 numpy omegaconf pandas pandera.pandas
+    papermill pluggy pyarrow.parquet pydantic pygments.formatters.html pygments.lexers.python rich.console rich.logging
+    rich.progress rich.table sklearn.ensemble sklearn.linear_model sklearn.metrics sklearn.model_selection
+    sklearn.pipeline sklearn.preprocessing sklearn.tree skops.io sqlalchemy sqlite3 xxhash yaml
 """.split()
 # What notebooks need besides. Put aside, for a command shall not find it imported.
 FOR_NOTEBOOKS = ("nbdev.test", "fastcore.test", "pokeml.magics", "pokeml.cli")

@@ -1,10 +1,17 @@
 """What a table must look like is said in the catalog, and looked at whenever it is loaded or saved."""
 
 import json
+import re
 
+import pandas as pd
 import pytest
+import yaml
+from conftest import ROOT
 from test_light import HEAVY, modules
+from toy import CATALOG as ENTRIES
 from toy import Toy, ran, reasons
+
+from pokeml.schema import SchemaError, read_schema
 
 CATALOG = "conf/base/catalog.yml"
 EXAMPLE = """\
@@ -34,36 +41,42 @@ def toy(tmp_path) -> Toy:
     return Toy(tmp_path / "project")
 
 
+def entries(dataset: str, schema: str) -> str:
+    """Give the catalog of the small project, with a schema in the entry of one dataset."""
+    return re.sub(rf"^({dataset}: .*)}}$", lambda entry: f"{entry[1]}, schema: {schema}}}", ENTRIES, flags=re.MULTILINE)
+
+
 def declare(toy: Toy, dataset: str, schema: str) -> None:
     """Give the entry of a dataset of the small project a schema."""
-    lines = (toy.root / CATALOG).read_text("utf-8").splitlines()
-    lines = [f"{line[:-1]}, schema: {schema}}}" if line.startswith(f"{dataset}:") else line for line in lines]
-    toy.write(CATALOG, "\n".join(lines) + "\n")
+    toy.write(CATALOG, entries(dataset, schema))
 
 
-def shown(copy) -> list[dict]:
+def shown(toy: Toy) -> list[dict]:
     """Give all that the newest executed notebooks show."""
-    folder = copy.records()[-1].parent
+    folder = toy.records()[-1].parent
     cells = [c for path in sorted(folder.glob("*.ipynb")) for c in json.loads(path.read_text("utf-8"))["cells"]]
     return [output for cell in cells for output in cell.get("outputs", [])]
 
 
-def test_the_example_is_as_a_full_schema_says(copy):
-    copy.write("conf/local/catalog.yml", EXAMPLE)
-    done = copy.pokeml("run", "--pipeline", "pre_processing")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_example_is_as_a_full_schema_says():
+    entry = yaml.safe_load(EXAMPLE)["pokemon_database"]
+    table = pd.read_csv(ROOT / entry["filepath"])
+    schema = read_schema(entry["schema"], "pokemon_database", str)
+    schema.check(table, "it")
+    with pytest.raises(SchemaError, match=r"hp +le: 255 +1 of 1,025 rows +241: 256"):
+        schema.check(table.assign(hp=table["hp"] + (table["hp"] == 255)), "it")
 
 
 @pytest.mark.parametrize("engine", ["pokeml", "papermill"])
-def test_violations_are_a_table_in_the_executed_notebook_and_end_the_run(copy, engine):
-    copy.write("conf/local/catalog.yml", EXAMPLE.replace("le: 255}\n      attack", "le: 150}\n      attack"))
-    done = copy.pokeml("run", "--pipeline", "pre_processing", "--engine", engine)
+def test_violations_are_a_table_in_the_executed_notebook_and_end_the_run(toy, engine):
+    declare(toy, "raw", "{columns: {size: {dtype: float, le: 3}}}")
+    done = toy.pokeml("run", "--pipeline", "first", "--engine", engine)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "Dataset pokemon_database (data/01_raw/pokemon.csv; conf/local/catalog.yml, line 1) is not as" in done.stderr
-    assert "hp  le: 150  11 of 1,025 rows  112: 250, 142: 160, 201: 190, …" in done.stderr
-    tables = [o["data"]["text/html"] for o in shown(copy) if "<table>" in str(o.get("data", {}).get("text/html"))]
-    assert sum("11 of 1,025 rows" in "".join(table) for table in tables) == 1
-    assert not list((copy.root / "data/02_intermediate").glob("*.parquet"))
+    assert f"Dataset raw (data/raw.csv; {CATALOG}, line 1) is not as" in done.stderr
+    assert "size  le: 3  6 of 9 rows  3: 3.25, 4: 4.25, 5: 5.25, …" in done.stderr
+    tables = [o["data"]["text/html"] for o in shown(toy) if "<table>" in str(o.get("data", {}).get("text/html"))]
+    assert sum("6 of 9 rows" in "".join(table) for table in tables) == 1
+    assert toy.datasets() == {}
 
 
 def test_an_output_that_is_not_as_declared_is_not_saved(toy):
@@ -122,36 +135,38 @@ def test_kedros_validator_is_a_schema(toy):
     assert done.returncode == 1 and "size  dtype('int64')    float64" in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("schema", "message"),
-    [
-        ("{column: [size]}", "has an unknown key 'column'. Did you mean columns?"),
-        ("{columns: {size: {gee: 1}}}", "column size has an unknown check 'gee'. Did you mean ge?"),
-        ("{columns: {size: flot}}", "column size: unknown dtype 'flot'. Did you mean float?"),
-        ("{columns: {kind: {str_matches: '['}}}", "is no regular expression"),
-        ("{columns: [siz]}", "no column 'siz'. Did you mean size?"),
-        ("{columns: {siz: float}}", "no column 'siz'. Did you mean size?"),
-        ("toy.tables.Raw", "toy.tables:Raw is not there to be read"),
-    ],
-)
-def test_a_mistake_in_a_schema_is_told_before_anything_runs(toy, schema, message):
-    declare(toy, "raw", schema)
-    done = toy.pokeml("run")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and message in done.stderr, done.stderr
+MISTAKES = {
+    "{column: [size]}": "has an unknown key 'column'. Did you mean columns?",
+    "{columns: {size: {gee: 1}}}": "column size has an unknown check 'gee'. Did you mean ge?",
+    "{columns: {size: flot}}": "column size: unknown dtype 'flot'. Did you mean float?",
+    "{columns: {kind: {str_matches: '['}}}": "is no regular expression",
+    "{columns: [siz]}": "no column 'siz'. Did you mean size?",
+    "{columns: {siz: float}}": "no column 'siz'. Did you mean size?",
+    "toy.tables.Raw": "toy.tables:Raw is not there to be read",
+}
+ONE_BY_ONE = """\
+import json, sys
+from pathlib import Path
+from click.testing import CliRunner
+from pokeml.cli import main
+told = []
+for catalog in json.load(sys.stdin):
+    Path("conf/base/catalog.yml").write_text(catalog)
+    done = CliRunner().invoke(main, ["run"])
+    told.append([done.exit_code, done.stderr])
+print(json.dumps(told))
+"""
+
+
+def test_a_mistake_in_a_schema_is_told_before_anything_runs(toy):
+    done = toy.python("-c", ONE_BY_ONE, typed=json.dumps([entries("raw", schema) for schema in MISTAKES]))
+    assert done.returncode == 0, done.stderr
+    for (status, told), message in zip(json.loads(done.stdout), MISTAKES.values(), strict=True):
+        assert status == 2 and told.count("\n") == 1 and message in told, told
     assert toy.records() == []
 
 
 def test_a_plan_looks_at_names_and_imports_nothing_heavy(toy):
     declare(toy, "raw", "{columns: {size: {dtype: float, ge: 0}, kind: str}}")
     toy.run()
-    for arguments in (["run", "--dry-run"], ["run"]):
-        assert not (HEAVY | {"pandera", "numpy"}) & modules(toy, *arguments)
-
-
-def test_without_pandera_the_message_names_the_extra(toy):
-    toy.write("../lib/pandera.py", "raise ImportError(\"No module named 'pandera'\")\n")
-    declare(toy, "raw", "{columns: [size, kind]}")
-    toy.run()  # names need no pandera
-    toy.write(CATALOG, (toy.root / CATALOG).read_text().replace("[size, kind]", "{size: float}"))
-    done = toy.pokeml("run")
-    assert done.returncode == 1 and "pip install 'pokeml[schema]'" in done.stderr
+    assert not (HEAVY | {"pandera", "numpy"}) & modules(toy, "run")  # it plans, and finds nothing to do
