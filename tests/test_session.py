@@ -45,18 +45,8 @@ def execute(toy: Toy, cells: list[str], folder: str = "nbs/explore") -> list[nbf
     """Execute a scratch notebook as `jupyter nbconvert --execute` does, errors included, and give its cells."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     path = toy.write(f"{folder}/scratch.ipynb", nbformat.writes(nb))
-    call = [
-        sys.executable,
-        "-m",
-        "nbconvert",
-        "--to",
-        "notebook",
-        "--execute",
-        "--allow-errors",
-        "--inplace",
-        str(path),
-    ]
-    done = subprocess.run(call, cwd=toy.root, env=toy.env, capture_output=True, text=True, timeout=120)
+    call = ["-m", "nbconvert", "--to", "notebook", "--execute", "--allow-errors", "--inplace", str(path)]
+    done = toy.python(*call, timeout=120)
     assert done.returncode == 0, done.stderr
     return nbformat.read(path, 4).cells
 
@@ -106,15 +96,13 @@ def done(tmp_path_factory) -> tuple[Toy, dict[str, str]]:
         "kinds_reload": "%reload_pokeml",
         "kinds_again": "is_red(Color.RED), is_red(mine), says(), toy.helpers.SCALE, toy.kinds.Color is Color",
         "looking": SPY + "names = ask('catalog.'); 'clean' in names, 'load' in names, loaded",
-        "modules": "import sys; sorted({'pandas', 'sklearn', 'papermill'} & set(sys.modules))",
     }
-    order = ["load", "modules", *(name for name in cells if name not in ("load", "modules"))]
-    out = execute(toy, [cells[name] for name in order])
-    return toy, {name: text_of(cell) for name, cell in zip(order, out, strict=True)}
+    out = execute(toy, list(cells.values()))
+    return toy, {name: text_of(cell) for name, cell in zip(cells, out, strict=True)}
 
 
-def test_nothing_heavy_is_imported_before_it_is_needed(done):
-    assert done[1]["modules"] == "\n[]" and done[1]["load"] == ""
+def test_it_is_loaded_without_a_word(done):
+    assert done[1]["load"] == ""
 
 
 def test_what_is_missing_says_how_it_is_made(done):
@@ -167,12 +155,15 @@ def test_names_are_completed(done):
 
 def test_it_works_in_plain_ipython_from_any_folder(done):
     toy = done[0]
-    typed = f"{LOAD}\ncatalog\nparams\nrun('first').status\n%runs 1\n%viz first\n%why clean\n%diff\n%load_node count\n"
+    heavy = "import sys; sorted({'pandas', 'sklearn', 'papermill'} & set(sys.modules)), 'heavy'"
+    typed = f"{LOAD}\n{heavy}\ncatalog\nparams\nrun('first').status\n"
+    typed += "%runs 1\n%viz first\n%why clean\n%diff\n%load_node count\n"
     call = [sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor"]
     env = toy.env | {"IPYTHONDIR": str(toy.root.parent / "ipython")}
     folder = toy.root / "nbs" / "stages"
     told = subprocess.run(call, cwd=folder, env=env, input=typed, capture_output=True, text=True, timeout=120)
     out = told.stdout + told.stderr
+    assert "([], 'heavy')" in out  # nothing is imported before it is needed
     assert "clean: pandas.ParquetDataset" in out and "least = 2.5   conf/base/parameters.yml, line 1" in out
     assert "'completed'" in out and "first: clean, count" in out
     assert "clean is made by clean, pipeline first, from raw, params:least." in out and "It is up to date." in out
