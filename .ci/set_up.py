@@ -29,7 +29,8 @@ REASONS = (
     ),
     (
         r"ProxyError|Tunnel connection failed|\b407\b|proxy authentication|proxy connect|tunnel error",
-        "The proxy did not let it through. Set HTTPS_PROXY=http://user:password@host:port, then try again.",
+        "The proxy does not answer, or lets nothing through. Set HTTPS_PROXY=http://user:password@host:port, then try "
+        "again.",
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|SSLError|SSLCertVerification|invalid peer certificate|UnknownIssuer",
@@ -88,7 +89,8 @@ class Environment:
             log.write("$ {}\n{}\n".format(" ".join(words), said))
         if not done.returncode:
             return ""
-        return reason(said) or "{} failed.".format(" ".join(words[1:4] if words[1] == "-m" else words[:3]))
+        called = [os.path.basename(words[0])] + [word for word in words[1:4] if not word.startswith("--")]
+        return reason(said) or "{} failed.".format(" ".join(called))
 
     def works(self) -> bool:
         """Say whether there is a whole environment, with a Python that is new enough."""

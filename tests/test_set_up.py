@@ -164,6 +164,12 @@ def test_an_environment_that_is_not_whole_is_made_anew(machine, what):
     assert not left.exists() and machine.marks() == {".ready-run"}
 
 
+def test_what_is_not_known_is_named_with_the_log(machine):
+    machine.fail(" -m venv ", "Segmentation fault")
+    told = machine.set_up("run", status=1)
+    assert re.fullmatch(r"python3 -m venv \S+\.venv failed\.\nWhat pip and uv said: \.venv/setup\.log\n", told)
+
+
 def test_ctrl_c_leaves_nothing_that_is_taken_for_ready(machine, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
