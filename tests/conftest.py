@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,20 @@ sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # of nbformat:
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "tests" / "data" / "pokemon_sample.csv"
+
+
+def start(
+    words: Sequence[str],
+    cwd: Path = ROOT,
+    env: dict[str, str] | None = None,
+    typed: str = "",
+    timeout: float = 300,
+    cold: bool = False,
+) -> subprocess.CompletedProcess:
+    """Run Python, forked if it can be; `typed` is what it reads."""
+    run = subprocess.run if cold or forked.SERVER not in os.environ else forked.run
+    options = {"input": typed, "capture_output": True, "text": True, "timeout": timeout}
+    return run(words, cwd=cwd, env=dict(os.environ) if env is None else env, **options)
 
 
 class Copy:
@@ -74,9 +88,7 @@ class Copy:
         cold: bool = False,
     ) -> subprocess.CompletedProcess:
         """Run Python in a folder of the copy, forked unless it is to be `cold`; `typed` is what it reads."""
-        run = subprocess.run if cold or forked.SERVER not in os.environ else forked.run
-        options = {"input": typed, "capture_output": True, "text": True, "timeout": timeout}
-        return run([sys.executable, *arguments], cwd=self.root / cwd, env=env or self.env, **options)
+        return start([sys.executable, *arguments], self.root / cwd, env or self.env, typed, timeout, cold)
 
     def pokeml(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess:
         """Run pokeml in a folder of the copy; `options` as of `python`."""
@@ -131,8 +143,8 @@ def pytest_configure(config: pytest.Config) -> None:
 # The files that take longest come first. The notebooks come last: they are many and short, so that in the end no
 # process is left alone with a long file.
 LONGEST = """
-    test_types test_wheel test_docs test_lab test_lineage test_debug test_faults test_run test_api test_inline
-    test_serve test_rerun
+    test_types test_wheel test_engines test_docs test_lab test_lineage test_inline test_debug test_run test_shape
+    test_schema test_config test_hooks test_catalog_runs test_serve test_choosing test_faults test_api test_rerun
 """.split()
 NOTEBOOKS = "tests/test_notebooks.py"  # the tests of other files stay together, since they share fixtures
 SHARE = 0.15  # of the time of all, for one file or notebook

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import NOTEBOOKS as NOTEBOOK_TESTS
-from conftest import ROOT, too_long
+from conftest import ROOT, start, too_long
 
 from pokeml.in_step import all_notebooks
 from pokeml.project import find_project
@@ -32,8 +32,7 @@ def made_anew(tmp_path_factory) -> Path:
     environment = os.environ | {"PYTHONPATH": str(root)}
     environment.pop("IN_TEST", None)
     for command in ("nbdev-clean", "nbdev-export"):
-        call = [str(Path(sys.executable).with_name(command))]
-        done = subprocess.run(call, cwd=root, env=environment, capture_output=True, text=True)
+        done = start([sys.executable, str(Path(sys.executable).with_name(command))], root, environment)
         assert done.returncode == 0, done.stderr
     return root
 
