@@ -238,7 +238,7 @@ def show(name: str, env: str | None, params: dict[str, Any], conf_source: str | 
 @_of_project
 @click.option("--load", is_flag=True, help="Load what is there, and see that it is as its schema says.")
 def check(names: tuple[str, ...], env: str | None, params: dict[str, Any], conf_source: str | None, load: bool) -> None:
-    """Look at every entry, or those of NAMES, and say all that is wrong; then the exit status is 1."""
+    """Check all entries, or those of NAMES; the exit status is 1 if something is wrong."""
     from pokeml.catalog_report import find_mistakes
 
     project = find_project(conf_source=conf_source)

@@ -101,7 +101,7 @@ class _Group(click.Group):
 @click.version_option(package_name="pokeml", prog_name="pokeml", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
-    """Run machine-learning pipelines that stay notebooks."""
+    """Run machine-learning pipelines written as notebooks."""
 
 
 main.add_command(verify)
@@ -150,16 +150,16 @@ def _take_signals() -> Callable[[], None]:
     help="Run all that is selected, or these nodes, even where nothing has changed.",
     shell_complete=complete("nodes"),
 )
-@click.option("--dry-run", is_flag=True, help="Say what would run, and why; run nothing.")
-@click.option("--keep-going", is_flag=True, help="After a failure, run what does not need it.")
-@click.option("--label", metavar="TEXT", help="Give the run a name in its record.")
-@click.option("-j", "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Run so many stages side by side.")
+@click.option("--dry-run", is_flag=True, help="Show what would run and why, without running it.")
+@click.option("--keep-going", is_flag=True, help="After a failure, go on with what doesn't depend on it.")
+@click.option("--label", metavar="TEXT", help="Label the run.")
+@click.option("-j", "--jobs", type=click.IntRange(1), default=1, metavar="N", help="Run up to N stages in parallel.")
 @click.option(
     "--timeout",
     type=float,
     callback=check_seconds,
     metavar="SECONDS",
-    help="End a cell that takes longer.",
+    help="Stop a cell that takes longer.",
 )
 @click.option(
     "--engine",
@@ -169,7 +169,7 @@ def _take_signals() -> Callable[[], None]:
     help="A warm kernel, papermill's fresh one, or this process without notebooks.",
 )
 @click.option("--viz", "is_shown", is_flag=True, help="Show the pipelines in a browser while they run.")
-@click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print nothing but an error.")
+@click.option("-q", "--quiet", "is_quiet", is_flag=True, help="Print errors only.")
 @json_option
 def run(
     env: str | None,
@@ -188,7 +188,7 @@ def run(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Run the pipelines, all or some, as stage notebooks.
+    """Run all pipelines, or some of them, as notebooks.
 
     Names may be given more than once, or with commas between them; several options that choose what runs mean what they
     have in common.

@@ -42,7 +42,7 @@ def make_dockerfile(wheel: str, predictors: Mapping[str, str], config: str | Non
     config
         The file `api.yml`; without one each predictor has a route.
     workers
-        How many processes answer.
+        The number of processes.
     """
     name = wheel.rpartition("/")[2]
     pins = " \\\n    ".join(json.dumps(pin) for pin in installed())

@@ -157,7 +157,7 @@ def set_up_git(project: Project) -> list[str]:
 
 @click.command()
 def init() -> None:
-    """Let git merge, compare and keep notebooks as notebooks, in this clone.
+    """Set up git for notebooks in this clone: diffs, merges, commits without outputs.
 
     Outputs are left out of commits, the cells' tags and ids are not; git diff shows cells, and a merge that ends in a
     conflict leaves a notebook that opens. It writes .gitattributes, which is to be committed, and .git/config: sections

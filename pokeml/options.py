@@ -235,7 +235,7 @@ VALUES = [
         "-e",
         "--env",
         metavar="NAME",
-        help="Lay this folder of conf/ over conf/base.",
+        help="Use this folder of conf/ on top of conf/base.",
         shell_complete=complete("environments"),
     ),
     click.option(
@@ -265,7 +265,7 @@ VALUES = [
         is_eager=True,
         expose_value=False,
         metavar="FILE",
-        help="Take options that are not typed from a YAML file.",
+        help="Read the options that are not typed from a YAML file.",
     ),
     *_KEDROS_RUNNER,
 ]

@@ -341,21 +341,28 @@ def _more_options(command: Callable) -> Callable:
     "standard error; 2 if the command or a file is wrong; 1 if the answers could not be written; 130 if interrupted."
 )
 @click.argument("words", nargs=-1, metavar="[FILE]", type=click.Path())
-@click.option("--name", "names", multiple=True, metavar="NAME", help="Answer a row that the predictor knows.")
+@click.option("--name", "names", multiple=True, metavar="NAME", help="Predict for a row that the predictor knows.")
 @click.option(
     "--set",
     "values",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="Change values of it, or make a row of them alone: attack=60 speed=100.",
+    help="Change some of its values, or make a row of these alone: attack=60 speed=100.",
 )
-@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write the answers here, all or none.")
-@click.option("--top", default="3", show_default=True, metavar="N", callback=_top, help="Name so many classes; `all`.")
+@click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write the predictions to this file.")
+@click.option(
+    "--top",
+    default="3",
+    show_default=True,
+    metavar="N",
+    callback=_top,
+    help="Show the N most likely classes, or `all`.",
+)
 @click.option(
     "--format",
     "form",
     type=click.Choice(WRITTEN),
-    help="How the answers are written.  [default: as the suffix of --output says, else table]",
+    help="The output format.  [default: as the suffix of --output says, else table]",
 )
 @click.option(
     "--predictor",
@@ -385,7 +392,7 @@ def predict(
     env: str | None,
     conf_source: str | None,
 ) -> None:
-    """Answer the rows of FILE, in their order.
+    """Predict for every row of FILE.
 
     FILE is .csv, .tsv, .parquet, .json or .jsonl, or `-` for standard input. CSV, Parquet and JSON lines are read in
     chunks, whatever their size; a JSON list, and Parquet from a pipe, are read whole. Columns that the predictor does

@@ -170,7 +170,7 @@ def open_page(url: str) -> None:
         click.echo("There is no browser here; open the address above.", err=True)
 
 
-_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+_yes = click.option("-y", "--yes", is_flag=True, help="Don't ask for confirmation.")
 
 
 def _ask(question: str, is_sure: bool) -> bool:
@@ -206,9 +206,9 @@ def run_line(record: "Run", name_width: int = 15) -> str:
 # %% ../nbs/08q_runs_command.ipynb #04a9dc74
 @click.group()
 def runs() -> None:
-    """Look at the records of runs, compare, name, remove and repeat them.
+    """List, show, compare, label, delete and repeat runs.
 
-    RUN is an id, the beginning of one, a label, `latest`, or `latest~1`, the one before.
+    RUN is a name (two words, or the label), an id or its beginning, `latest`, or `latest~1`, the one before.
     """
 
 
@@ -299,7 +299,7 @@ def diff(run_ids: tuple[str, ...], as_page: bool, as_json: bool) -> None:
 @_run_id(default="latest")
 @json_option
 def rerun(run_id: str, as_json: bool) -> None:
-    """Run a run again as it was, and say whether it makes the same.
+    """Repeat a run as it was, and check that the results are the same.
 
     In a folder of its own, with the code, parameters and inputs of then. Exit status: 0 if all is the same, bit for
     bit, 1 if not, 2 if it cannot be run as it was.
@@ -325,11 +325,11 @@ def rerun(run_id: str, as_json: bool) -> None:
 @runs.command()
 @_run_id(required=True)
 @click.argument("text", required=False)
-@click.option("--remove", is_flag=True, help="Take the label away.")
+@click.option("--remove", is_flag=True, help="Remove the label.")
 def label(run_id: str, text: str | None, remove: bool) -> None:
     """Give a run a label.
 
-    By it the run is found, and pruning leaves it. Of several runs with one label the newest is found.
+    You can refer to the run by its label, and `prune` keeps it. If several runs have the label, it means the newest.
     """
     from pokeml.housekeeping import label_run
 
@@ -369,7 +369,7 @@ def delete(run_ids: tuple[str, ...], yes: bool) -> None:
     type=click.Choice(["higher", "lower"]),
     help="Which way it is better; by default lower for a loss or an error, higher for all else.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would stay and why; delete nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be kept and why, without deleting anything.")
 @_yes
 def prune(keep: int, keep_best: str | None, direction: str | None, dry_run: bool, yes: bool) -> None:
     """Delete all runs but the newest, and the best.
@@ -394,7 +394,7 @@ def prune(keep: int, keep_best: str | None, direction: str | None, dry_run: bool
 @runs.command()
 @click.option("--trust", is_flag=True, help="Leave the HTML of outputs as it is: scripts in it run.")
 def html(trust: bool) -> None:
-    """Write the pages of all runs anew."""
+    """Rewrite the pages of all runs."""
     from pokeml.gallery import write_all
 
     click.echo(write_all(find_project(), trust))

@@ -142,7 +142,7 @@ def new_node_command(
     yes: bool,
     dry_run: bool,
 ) -> None:
-    """Make a node of a function: exported cell, wiring, stage cell, check and catalog entries.
+    """Turn a function into a node: exported cell, wiring, stage cell, check and catalog entries.
 
     By default inputs are the datasets and parameters of the arguments' names, and outputs what stands behind `return`.
     NAME is that of the node, and of the function if there are several.
@@ -172,7 +172,7 @@ def new_node_command(
 def delete_node_command(name: str, yes: bool, dry_run: bool) -> None:
     """Delete a node: its wiring, its stage cell, and its function if nothing else uses that.
 
-    What is left over for a person to judge is told: checks, catalog entries, parameters, data.
+    It lists what is left for you to decide on: checks, catalog entries, parameters, data.
     """
     from pokeml.stage_check import delete_node
 

@@ -227,7 +227,7 @@ def run_server(app: Any, opened: socket.socket, workers: int, grace: float) -> i
     opened
         The socket.
     workers
-        How many processes answer.
+        The number of processes.
     grace
         How many seconds the requests that have begun may take after the signal.
     """
@@ -307,7 +307,7 @@ def _files(context: Any, option: Any, values: tuple[str, ...]) -> dict[str, str]
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for all of the network.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for a free one.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="How many processes answer.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="The number of processes.")
 @click.option("-e", "--env", metavar="NAME", help="The environment of the configuration.")
 @click.option("--config", metavar="FILE", help="A file in place of conf/base/api.yml.")
 @click.option(
@@ -330,7 +330,7 @@ def serve(
     dockerfile: bool,
     output: str | None,
 ) -> None:
-    """Answer over HTTP what predictors say, as conf/base/api.yml says.
+    """Serve predictors over HTTP, as configured in conf/base/api.yml.
 
     A page to try it is at /, the documentation at /docs. A new predictor is taken over while it runs.
     """

@@ -194,12 +194,12 @@ def report(compared: Sequence[Compared]) -> Iterator[str]:
     metavar="NAMES",
     help="Verify these pipelines.",
 )
-@click.option("-e", "--env", metavar="NAME", help="Lay this folder of conf/ over conf/base.")
+@click.option("-e", "--env", metavar="NAME", help="Use this folder of conf/ on top of conf/base.")
 @click.option(
     "--params", multiple=True, callback=parse_params, metavar="NAME=VALUE", help="Set a parameter, as in `pokeml run`."
 )
 def verify(pipelines: list[str], env: str | None, params: dict[str, Any]) -> None:
-    """Run with notebooks and inline, each from a clean state, and prove that both make the same."""
+    """Run with and without notebooks, each from a clean state, and check that the results are the same."""
     compared = compare_engines(find_project(), pipelines, params, env)
     for line in report(compared):
         click.echo(line)

@@ -88,7 +88,7 @@ def _watch(project: Project, env: str | None, names: list[str], parameters: bool
     "--env",
     metavar="NAME",
     shell_complete=complete("environments"),
-    help="Lay this folder of conf/ over conf/base.",
+    help="Use this folder of conf/ on top of conf/base.",
 )
 @click.option("--run", "run_id", metavar="RUN", default="latest", help="How this run left the nodes; none for no run.")
 @click.option("--parameters", is_flag=True, help="Draw parameters, too.")
