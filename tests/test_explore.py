@@ -23,9 +23,8 @@ def notebook(*sources: str) -> str:
 
 
 def nbdev(toy: Toy, name: str, *arguments: str) -> subprocess.CompletedProcess:
-    call = [str(Path(sys.executable).with_name(name)), *arguments]
     env = {key: value for key, value in toy.env.items() if key != "IN_TEST"}
-    return subprocess.run(call, cwd=toy.root, env=env, capture_output=True, text=True)
+    return toy.python(str(Path(sys.executable).with_name(name)), *arguments, env=env)
 
 
 @pytest.fixture

@@ -44,8 +44,7 @@ def bake(folder: Path) -> Copy:
     made.env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": ""}
     for name in ("POKEML_PROJECT", "IN_TEST"):
         made.env.pop(name, None)
-    command = Path(sys.executable).with_name("nbdev-export")
-    subprocess.run([command], cwd=folder, env=made.env, check=True, capture_output=True)
+    made.python(str(Path(sys.executable).with_name("nbdev-export"))).check_returncode()
     made.write("conf/base/parameters.yml", "window: 3\nnumber_of_days: 2\n")
     scratch(
         made, "import numpy as np\nimport pandas as pd", "days = 1\n%time days", FUNCTION, "find_worst_days(None, 2)"
@@ -131,7 +130,7 @@ def test_from_a_scratch_notebook_to_a_node_that_runs_and_back(bakery):
     scratch(bakery, *(source for source in new if not source.startswith("## ") and "Pipeline([" not in source))
     first = ["--config", 'lint.isort.known-first-party=["pokeml"]']  # as the page has it
     for words in (["format", "--check", "--line-length", "88"], ["check", "--isolated", "--select", "I", *first]):
-        call = [sys.executable, "-m", "ruff", *words, "nbs/explore/idea.ipynb"]
+        call = [Path(sys.executable).with_name("ruff"), *words, "nbs/explore/idea.ipynb"]
         told = subprocess.run(call, cwd=bakery.root, capture_output=True, text=True)
         assert told.returncode == 0, told.stdout
     assert bakery.pokeml("stage", "check", "forecasting").returncode == 0
