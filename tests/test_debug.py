@@ -338,7 +338,6 @@ def test_a_function_that_is_defined_anew_at_a_terminal_goes_back(mine):
     assert child.exitstatus == 0
     assert "labels=types, average='macro'" in source_of(mine, METRICS, "def macro_f1")[1]
     assert "labels=types, average='macro'" in (mine.root / "pokeml/pipelines/metrics.py").read_text("utf-8")
-    assert mine.pokeml("run", "--params", "test_data_ratio=0.25").returncode == 0
 
 
 def test_a_terminal_gets_colours_in_the_diff(mine):
