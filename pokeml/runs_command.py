@@ -65,8 +65,8 @@ def columns() -> int:
 
 
 def fitted(text: str, indent: str = "  ", wide: int | None = None, apart: str = " ") -> str:
-    """Break a line at `apart` so that it fits the terminal; what follows the first line is indented further."""
-    glued = text.replace(" ", "\xa0").replace(apart.replace(" ", "\xa0"), apart)
+    """Break a line at `apart` or a colon so that it fits the terminal; all but its first part is indented further."""
+    glued = text.replace(" ", "\xa0").replace(apart.replace(" ", "\xa0"), apart).replace(":\xa0", ": ")
     wrapper = textwrap.TextWrapper(
         width=max(wide or columns(), 20),
         initial_indent=indent,
