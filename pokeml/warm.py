@@ -117,6 +117,7 @@ def make_kernel() -> Any:
     """Make ipykernel's kernel, ready to be forked: no thread, no socket, no history file."""
     _choose_backend()
     with without("debugpy"):  # it takes as long to import as the rest, and could not be reached
+        importlib.import_module("ipykernel.debugger")  # else a kernel imports it when it is made
         from ipykernel.ipkernel import IPythonKernel
         from ipykernel.kernelapp import IPKernelApp
     from IPython.core.application import BaseIPythonApplication

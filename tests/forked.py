@@ -25,22 +25,35 @@ import threading
 import traceback
 import types
 from collections.abc import Sequence
+from importlib import metadata
+from importlib.metadata import packages_distributions as _packages_distributions
 from pathlib import Path
 from typing import Any
 
 # Nothing that starts a thread. What matplotlib has read from the environment is put right in `_take_place`.
 LIBRARIES = """
-    click click.shell_completion fast_sugiyama filelock fsspec.implementations.local http.server ipykernel.ipkernel
-    ipykernel.kernelapp IPython.core.application IPython.core.interactiveshell jupyter_client markdown_it
-    matplotlib.backends.backend_agg matplotlib.pyplot nbclient nbformat nh3 numpy omegaconf pandas pandera.pandas
-    papermill pluggy pyarrow.parquet pydantic pygments.formatters.html pygments.lexers.python rich.console rich.logging
-    rich.progress rich.table sklearn.ensemble sklearn.linear_model sklearn.metrics sklearn.model_selection
-    sklearn.pipeline sklearn.preprocessing sklearn.tree skops.io sqlalchemy sqlite3 xxhash yaml
+    click click.shell_completion fast_sugiyama filelock fsspec.implementations.local http.server ipykernel.debugger
+    ipykernel.ipkernel ipykernel.kernelapp IPython.core.application IPython.core.debugger
+    IPython.core.interactiveshell IPython.core.oinspect IPython.extensions.storemagic jupyter_client markdown_it
+    matplotlib.backends.backend_agg matplotlib.pyplot nbclient nbformat nh3 numpy omegaconf
+    omegaconf.vendor.antlr4.LL1Analyzer pandas pandas.core.arrays.arrow.extension_types pandas.io.formats.csvs
+    pandas.io.formats.html pandas.io.formats.string pandera.pandas papermill pluggy pyarrow.dataset
+    pyarrow.pandas_compat pyarrow.parquet pydantic pydantic.main pydantic.type_adapter pygments.formatters.html
+    pygments.lexers.python rich.console rich.logging rich.progress rich.table skops.io sklearn.ensemble
+    sklearn.linear_model sklearn.metrics sklearn.model_selection sklearn.pipeline sklearn.preprocessing sklearn.tree
+    sqlalchemy sqlite3 statistics tornado.platform.asyncio xxhash yaml
+""".split()
+# What processes of small projects find imported, which take pokeml itself from where the tests do.
+POKEML = """
+    answers catalog_report cli engine figure_datasets gallery helper hooks inline lineage model_file node_runner plan
+    progress record run_page runs selection snapshot sql_datasets stage stage_lineage stage_notebook table_datasets
+    verify warm
 """.split()
 # What notebooks need besides. Put aside, for a command shall not find it imported.
 FOR_NOTEBOOKS = ("nbdev.test", "fastcore.test", "pokeml.magics", "pokeml.cli")
 ASIDE = ("pokeml", "nbdev", "fastcore", "execnb")
 UNWANTED = ("debugpy", "pytest", "_pytest", "rfc3987_syntax")  # pokeml leaves them out as well
+ROOT = Path(__file__).resolve().parents[1]
 INLINE = "module://matplotlib_inline.backend_inline"
 HELPER = "from pokeml.warm import serve"  # in the code of the command that starts it
 KERNEL = "ipykernel_launcher"
@@ -60,6 +73,17 @@ forked.stand_for([{python!r}, *{command!r}, *sys.argv[1:]])
 """
 
 _aside: dict[str, types.ModuleType] = {}
+_packages_known: dict[str, list[str]] = {}
+
+
+def _packages(**where: list[str]) -> dict[str, list[str]]:
+    """Do what `packages_distributions` does, which reads the names of all installed files, in some folders."""
+    distributions = metadata.distributions
+    metadata.distributions = lambda: distributions(**where)
+    try:
+        return dict(_packages_distributions())
+    finally:
+        metadata.distributions = distributions
 
 
 class Fork:
@@ -170,12 +194,15 @@ def _take_place(request: dict[str, Any], files: list[int]) -> None:
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     os.chdir(request["cwd"])
-    if request["is_notebook"]:
-        sys.modules.update(_aside)
     os.environ.clear()
     os.environ.update(request["env"])
     places = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[:] = [*places, *sys.path]
+    if request["is_notebook"]:
+        sys.modules.update(_aside)
+    elif places[:1] == [str(ROOT)]:
+        sys.modules.update({name: module for name, module in _aside.items() if name.partition(".")[0] == "pokeml"})
+    metadata.packages_distributions = lambda: _packages_known | _packages(path=places)
     subprocess.Popen = sys.modules["jupyter_client.launcher"].Popen = _Popen
     if request["is_kernel"] or HELPER in request["words"][-1]:
         os.environ.setdefault("MPLBACKEND", INLINE)  # they say so themselves, before matplotlib is imported
@@ -234,11 +261,12 @@ def _serve(listener: socket.socket, lives: int) -> None:
         importlib.import_module(name)
     for language in ("python", "ipython3", "bash", "json", "yaml"):
         importlib.import_module("pygments.lexers").get_lexer_by_name(language)  # compiles its patterns
-    for name in FOR_NOTEBOOKS:
+    for name in [*FOR_NOTEBOOKS, *(f"pokeml.{name}" for name in POKEML)]:
         importlib.import_module(name)
     _aside.update({name: module for name, module in sys.modules.items() if name.partition(".")[0] in ASIDE})
     for name in [*_aside, *UNWANTED]:
         sys.modules.pop(name, None)
+    _packages_known.update(_packages())
     atexit._clear()
     gc.collect()
     gc.freeze()
