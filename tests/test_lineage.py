@@ -295,13 +295,24 @@ def assert_not_stale(toy: Toy, *arguments: str) -> None:
     assert there == toy.datasets()
 
 
+# Run with their notebooks. The others are run without, in a fifth of the time: both ask the same code what is stale.
+WITH_NOTEBOOKS = [
+    *("nothing at all", "default value", "import from elsewhere", "node renamed", "node added", "pipeline removed"),
+    *("always_run", "always_run, not saved", "parameter", "one cell", "output edited", "output in the middle removed"),
+    *("report cell", "text cell", "metadata and outputs only", "--force NODE"),
+]
+
+
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.name)
 def test_edit(toy: Toy, edit: Edit):
     edit.change(toy)
-    record = toy.run(*edit.arguments)
     nodes = set(edit.runs.split())
+    with_notebooks = edit.shows or edit.name in WITH_NOTEBOOKS
+    record = toy.run(*edit.arguments, *([] if with_notebooks else ["--engine", "inline"]))
+    if with_notebooks:
+        shown = {*edit.shows.split(), *(HOME.get(node, "first") for node in nodes)}
+        assert executed(record) == shown, reasons(record)
     assert ran(record) == nodes, reasons(record)
-    assert executed(record) == {*edit.shows.split(), *(HOME.get(node, "first") for node in nodes)}, reasons(record)
     assert edit.why in reasons(record)
     if nodes or edit.change is move_function:
         assert_not_stale(toy, *edit.arguments)
@@ -312,7 +323,7 @@ def random_edits(seed: int) -> list[Edit]:
     return random.Random(seed).sample([e for e in EDITS if not e.arguments], 3)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_edits_one_after_the_other(toy: Toy, seed: int):
     for edit in random_edits(seed):
         try:
@@ -388,7 +399,7 @@ def test_reading_what_is_no_input_is_warned_of(toy: Toy):
 
 
 def test_killed_at_any_moment_a_run_goes_on(toy: Toy):
-    for seed in range(6):
+    for seed in range(3):
         process = toy.start("run", "--force")
         time.sleep(random.Random(seed).uniform(0.2, 1.5))
         process.kill()
