@@ -73,6 +73,7 @@ forked.stand_for([{python!r}, *{command!r}, *sys.argv[1:]])
 """
 
 _aside: dict[str, types.ModuleType] = {}
+_of_fastcore: set[str] = set()  # the methods that it gives to Path; its repr among them
 _packages_known: dict[str, list[str]] = {}
 
 
@@ -198,10 +199,12 @@ def _take_place(request: dict[str, Any], files: list[int]) -> None:
     os.environ.update(request["env"])
     places = [str(Path(p).absolute()) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
     sys.path[:] = [*places, *sys.path]
-    if request["is_notebook"]:
-        sys.modules.update(_aside)
-    elif places[:1] == [str(ROOT)]:
-        sys.modules.update({name: module for name, module in _aside.items() if name.partition(".")[0] == "pokeml"})
+    is_ours = places[:1] == [str(ROOT)]
+    for name, module in _aside.items():
+        if request["is_notebook"] or is_ours and name.partition(".")[0] == "pokeml":
+            sys.modules[name] = module
+    for name in () if request["is_notebook"] else _of_fastcore:
+        delattr(Path, name)
     metadata.packages_distributions = lambda: _packages_known | _packages(path=places)
     subprocess.Popen = sys.modules["jupyter_client.launcher"].Popen = _Popen
     if request["is_kernel"] or HELPER in request["words"][-1]:
@@ -261,8 +264,10 @@ def _serve(listener: socket.socket, lives: int) -> None:
         importlib.import_module(name)
     for language in ("python", "ipython3", "bash", "json", "yaml"):
         importlib.import_module("pygments.lexers").get_lexer_by_name(language)  # compiles its patterns
+    _of_fastcore.update(vars(Path))
     for name in [*FOR_NOTEBOOKS, *(f"pokeml.{name}" for name in POKEML)]:
         importlib.import_module(name)
+    _of_fastcore.symmetric_difference_update(vars(Path))
     _aside.update({name: module for name, module in sys.modules.items() if name.partition(".")[0] in ASIDE})
     for name in [*_aside, *UNWANTED]:
         sys.modules.pop(name, None)
