@@ -122,7 +122,7 @@ def test_a_traceback_is_there_for_other_tools(failed):
 
 def test_a_run_is_named_by_its_id_or_the_beginning_of_it(mine):
     (first,) = mine.records()
-    assert mine.pokeml("run", "--pipeline", "pre_processing").returncode == 0
+    assert mine.pokeml("run", "--engine", "inline", "--pipeline", "pre_processing").returncode == 0
     assert f"Run {first.parent.name} failed" in prompt(mine)  # the latest that failed
     assert f"Run {first.parent.name} failed" in prompt(mine, arguments=(first.parent.name[:-3],))
     done = mine.pokeml("debug", "latest")
@@ -134,7 +134,9 @@ def test_a_run_is_named_by_its_id_or_the_beginning_of_it(mine):
 def test_parameters_are_those_of_the_run(sample):
     shutil.copy(ROOT / "pyproject.toml", sample.root)
     sample.write("conf/prod/parameters.yml", "remove_legendary: false\n")
-    assert sample.pokeml("run", "--env", "prod", "--params", "generations=[1, 99]").returncode == 1
+    assert (
+        sample.pokeml("run", "--env", "prod", "--engine", "inline", "--params", "generations=[1, 99]").returncode == 1
+    )
     said = prompt(sample, "generations, remove_legendary, pokemon.shape[0]")
     rows = len((sample.root / "data/01_raw/pokemon.csv").read_text("utf-8").splitlines()) - 1
     assert f"([1, 99], False, {rows})" in said
@@ -158,7 +160,8 @@ def test_inputs_that_are_not_kept_are_made_by_the_nodes_before(mine):
     (mine.root / catalog).write_text(re.sub(r"^predictions:\n(?:  .*\n)*", "", text, flags=re.MULTILINE), "utf-8")
     assert "\npredictions:" not in "\n" + (mine.root / catalog).read_text("utf-8")
     others = "pre_processing,data_engineering,data_science,metrics"  # the predictor's needs it kept
-    assert mine.pokeml("run", "--pipeline", others, "--params", "test_data_ratio=0.25").returncode == 1
+    run = ("run", "--engine", "inline", "--pipeline", others, "--params", "test_data_ratio=0.25")
+    assert mine.pokeml(*run).returncode == 1
     said = prompt(mine, "'rows', len(predictions)")
     assert "predictions is not kept; running predict_test." in said
     assert "NameError: name 'kinds' is not defined" in said and re.search(r"\('rows', \d+\)", said)
