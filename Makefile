@@ -58,7 +58,7 @@ style: $(VENV)/.ready-dev
 types: $(VENV)/.ready-dev
 	@$(BIN)/mypy
 
-lab: $(VENV)/.ready-lab ## Open JupyterLab at the root, on the tour (ARGS=--no-browser, or what else `jupyter lab` takes)
+lab: $(VENV)/.ready-lab ## Open JupyterLab at the root (ARGS=--no-browser, or what else `jupyter lab` takes)
 	@$(BIN)/pokeml lab $(ARGS)
 
 docs: $(VENV)/.ready-dev ## Build the docs site from the notebooks, to _site/ (some minutes; what has not changed comes from a cache)

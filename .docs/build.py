@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache, cached_property
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -25,8 +27,21 @@ SECTIONS = {
     "how_to": ("How-to guides", "Steps for what you want to do."),
     "concepts": ("Concepts", "Why it is as it is, and how it works."),
 }
+EXPORTS = {"export", "exports", "exporti"}
+ELSEWHERE = "https?:|mailto:|data:|#"  # how a link begins that is left as it is
+# Code, which is left alone; else a link of Markdown, or a picture, with its text and its target.
+LINK = re.compile(rf"```.*?```|`[^`\n]*`|(!?)\[([^\]]*)\]\((?!{ELSEWHERE}|attachment:)([^)\s]+)\)", re.DOTALL)
+PAGES = {  # beside the notebooks
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "data/README.md": "data/readme.md",
+    "bench/README.md": "bench.md",
+}
+LISTED = {
+    "tutorials": ("tour", "coming_from_kedro"),
+    "example": ("model_card", "benchmarks"),
+}  # of those in nbs/ itself
 FOLD = '<summary aria-label="Pages below">'
-DIRECTIVE = re.compile(r"^\s*#\|\s*(.+?)\s*$", re.MULTILINE)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -47,12 +62,14 @@ def all_notebooks() -> list[Path]:
     return [path for path in found if path.relative_to(NOTEBOOKS).parts[0] not in ("explore", "stages")]
 
 
-def directives(cell: dict[str, Any]) -> set[str]:
-    """Name nbdev's directives at the top of a cell."""
-    return {
-        name.partition(" ")[0] if name.startswith(("export", "default_exp")) else name
-        for name in DIRECTIVE.findall(cell["source"])
-    }
+def directives(cell: dict[str, Any]) -> tuple[dict[str, str], str]:
+    """Give nbdev's directives at the top of a cell, and its source without them, as nbdev reads them."""
+    from fastcore.nbio import NbCell
+
+    parsed = NbCell(0, cell)
+    told = parsed.directives if cell["cell_type"] == "code" else {}
+    parsed.remove_directives()
+    return told, parsed.source if told else cell["source"]
 
 
 # What a notebook was executed with
@@ -109,14 +126,15 @@ def key_of(path: Path, nb: dict[str, Any]) -> str:
 def execute(path: Path, kept: Path) -> str:
     """Execute a notebook in this process as nbdev-test does, and keep it; give the error if there is one."""
     from execnb.shell import CaptureShell
+    from nbdev.test import nb_test_cells
 
     os.environ["IN_TEST"] = "1"
     os.chdir(path.parent)
     nb = read(path)
-    skipped = [cell for cell in nb["cells"] if "eval: false" in directives(cell)]
+    run = {cell.idx_ for cell in nb_test_cells(path)}
     shell = CaptureShell(path, mpl_format="retina")
     for number, cell in enumerate(nb["cells"]):
-        if cell["cell_type"] != "code" or cell in skipped:
+        if number not in run:
             continue
         cell["outputs"] = shell.run(cell["source"], stdout=True, stderr=True)
         if shell.exc:
@@ -161,57 +179,95 @@ def clean(text: str) -> str:
     return text.replace(str(ROOT), ".").replace(str(Path.home()), "~")
 
 
-def safe_output(output: dict[str, Any]) -> dict[str, Any] | None:
-    """Take out of an output what could run, load or send something, as the gallery of runs does."""
-    from pokeml.notebook_page import safe_html
-
-    output = json.loads(clean(json.dumps(output)))
-    data = {
-        name: "".join(value) if isinstance(value, list) else value for name, value in output.get("data", {}).items()
-    }
-    html = data.get("text/html")
-    if html is not None:
-        if "<script" in html and "text/plain" in data:
-            del data["text/html"]
-        else:
-            data["text/html"] = safe_html(html)
-    data = {name: value for name, value in data.items() if not name.startswith(("application/", "text/latex"))}
-    if "data" in output:
-        output["data"] = data
-        output.setdefault("metadata", {})
-        return output if data else None
-    return output
-
-
 class Links:
-    """Turns links between files of the repository into links of the site, or of the repository's own pages."""
+    """Turns links between files of the repository into links of the site, or of the repository's own pages.
+
+    Other files are not there for a reader of the site: of a link to one, such as an output's to a record in a folder
+    that was temporary, the text is left.
+    """
 
     def __init__(self, url: str):
         self.url = url
         self.pages: dict[Path, str] = {}
 
+    @cached_property
+    def tracked(self) -> set[str]:
+        """The files that the repository's own pages show."""
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+        return set(listed.stdout.split("\0"))
+
+    def to(self, target: str, at: Path, page: Path) -> str | None:
+        """Say how a page refers to what a notebook or text that lies at `at` refers to; None if it cannot."""
+        path, _, anchor = target.partition("#")
+        file = (at.parent / unquote(path).replace(".html", ".ipynb")).resolve()
+        if file in self.pages:
+            cell = anchor.removeprefix("cell-id=")  # how JupyterLab names a cell
+            anchor = anchor if cell == anchor else f"cell-{cell}" if cell in exported_cells(file) else ""
+            return os.path.relpath(SOURCE / self.pages[file], page.parent) + (f"#{anchor}" if anchor else "")
+        if self.url and file.is_relative_to(ROOT) and (name := file.relative_to(ROOT).as_posix()) in self.tracked:
+            return f"{self.url}/blob/main/{name}"
+        return None
+
     def rewrite(self, text: str, at: Path, page: Path) -> str:
-        """Turn the links of a text that lies at `at` into those of its page."""
+        """Turn the links of a text in Markdown that lies at `at` into those of its page."""
 
         def turn(match: re.Match) -> str:
-            shown, target, anchor = match[1], match[2], match[3] or ""
-            file = (at.parent / target.replace(".html", ".ipynb")).resolve()
-            if file in self.pages:
-                to = os.path.relpath(SOURCE / self.pages[file], page.parent)
-                return f"[{shown}]({to}{anchor})"
-            if file.is_relative_to(ROOT) and file.exists() and self.url:
-                return f"[{shown}]({self.url}/blob/main/{file.relative_to(ROOT)})"
-            return shown
+            mark, shown, target = match.groups()
+            if target is None:  # code
+                return match[0]
+            if mark:
+                shutil.copy(at.parent / target, page.parent)
+                return f"![{shown}]({Path(target).name})"
+            to = self.to(target, at, page)
+            return f"[{shown}]({to})" if to else shown
 
-        return re.sub(r"\[([^\]]*)\]\((?!https?:|mailto:|#|attachment:|data:)([^)#\s]+)(#[^)\s]*)?\)", turn, text)
+        return LINK.sub(turn, text)
+
+    def rewrite_html(self, html: str, at: Path, page: Path) -> str:
+        """Turn the links of an output into those of its page."""
+
+        def turn(match: re.Match) -> str:
+            to = self.to(unescape(match[2]), at, page)
+            name, mark, anchor = (to or "").partition("#")
+            name = re.sub(r"\.(ipynb|md)$", ".html", name) if not name.startswith("http") else name
+            return f'{match[1]} href="{escape(name + mark + anchor)}"' if to else match[1]
+
+        return re.sub(rf'(<a\b[^>]*?) href="(?!{ELSEWHERE})([^"]*)"', turn, html)
+
+
+@cache
+def exported_cells(path: Path) -> set[str]:
+    """Name the cells of a notebook that have a place of their own on its page."""
+    if path.suffix != ".ipynb":
+        return set()
+    return {cell["id"] for cell in read(path)["cells"] if "id" in cell and directives(cell)[0].keys() & EXPORTS}
+
+
+def safe_output(output: dict[str, Any], at: Path, page: Path, links: Links) -> dict[str, Any] | None:
+    """Take out of an output what could run, load or send something, as the gallery of runs does, and mend its links."""
+    from pokeml.notebook_page import safe_html
+
+    output = json.loads(clean(json.dumps(output)))
+    if "data" not in output:
+        return output
+    data = {name: "".join(value) if isinstance(value, list) else value for name, value in output["data"].items()}
+    html = data.get("text/html")
+    if html is not None and "<script" in html and "text/plain" in data:
+        del data["text/html"]
+    elif html is not None:
+        data["text/html"] = links.rewrite_html(safe_html(html), at, page)
+    if "text/markdown" in data:
+        data["text/markdown"] = links.rewrite(data["text/markdown"], at, page)
+    data = {name: value for name, value in data.items() if not name.startswith(("application/", "text/latex"))}
+    return output | {"data": data, "metadata": output.get("metadata", {})} if data else None
 
 
 def cells_of(nb: dict[str, Any], at: Path, page: Path, links: Links) -> Iterator[dict[str, Any]]:
     """Give the cells of a page: nbdev's directives kept to, commands as commands, outputs safe."""
     is_titled = False
     for cell in nb["cells"]:
-        source, told = cell["source"], directives(cell) if cell["cell_type"] == "code" else set()
-        if told & {"hide", "default_exp"} or not source.strip():
+        told, source = directives(cell)
+        if told.keys() & {"hide", "default_exp"} or told.get("include") == "false" or not source.strip():
             continue
         if cell["cell_type"] != "code":
             text = links.rewrite(source, at, page)
@@ -221,9 +277,11 @@ def cells_of(nb: dict[str, Any], at: Path, page: Path, links: Links) -> Iterator
                 text = re.sub(r"^# ", "## ", text, flags=re.MULTILINE) if not text.startswith("```") else text
             yield {"cell_type": "markdown", "metadata": {}, "source": text}
             continue
-        outputs = [safe for output in cell.get("outputs", []) if (safe := safe_output(output))]
-        source = DIRECTIVE.sub("", source).strip("\n")
-        tags = ["remove-input"] if told & {"hide_input", "echo: false"} else []
+        is_silent = "hide_output" in told or told.get("output") == "false"
+        outputs = [] if is_silent else [safe_output(output, at, page, links) for output in cell.get("outputs", [])]
+        outputs = [output for output in outputs if output]
+        source = source.strip("\n")
+        tags = ["remove-input"] if "hide_input" in told or told.get("echo") == "false" else []
         if match := re.match(r"%%(bash|writefile)([^\n]*)\n", source):
             name = match[2].strip() if match[1] == "writefile" else ""
             language = {".py": "python", ".yml": "yaml", ".toml": "toml", ".ini": "ini"}.get(
@@ -235,7 +293,7 @@ def cells_of(nb: dict[str, Any], at: Path, page: Path, links: Links) -> Iterator
             if name:
                 continue
             tags, source = ["remove-input"], "pass"
-        if told & {"export", "exports", "exporti"}:
+        if told.keys() & EXPORTS:
             yield {"cell_type": "markdown", "metadata": {}, "source": f'<span id="cell-{cell.get("id", "")}"></span>'}
         yield {
             "cell_type": "code",
@@ -248,6 +306,7 @@ def cells_of(nb: dict[str, Any], at: Path, page: Path, links: Links) -> Iterator
 
 def write_page(nb: dict[str, Any], at: Path, page: Path, links: Links, before: str = "") -> None:
     """Write a notebook to the sources of the site."""
+    page.parent.mkdir(parents=True, exist_ok=True)
     cells = list(cells_of(nb, at, page, links))
     if before and cells:
         cells.insert(1, {"cell_type": "markdown", "metadata": {}, "source": before})
@@ -257,7 +316,6 @@ def write_page(nb: dict[str, Any], at: Path, page: Path, links: Links, before: s
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
 
 
@@ -272,19 +330,19 @@ def title_of(nb: dict[str, Any]) -> tuple[str, str]:
     return title.lstrip("# ").strip(), " ".join(said.split())
 
 
-def contents(title: str, said: str, pages: list[tuple[str, str, str]], name: str) -> str:
-    """Write a page that lists others: their names, titles and what they say."""
-    lines = [f"- [{page_title}](/{page}){f': {about}' if about else ''}" for page, page_title, about in pages]
-    tree = "\n".join(f"/{page}" for page, _, _ in pages)
-    return (
-        f"# {title}\n\n{said}\n\n"
-        + "\n".join(lines)
-        + f"\n\n```{{toctree}}\n:hidden:\n:caption: {name}\n\n{tree}\n```\n"
-    )
+def contents(title: str, said: str, groups: dict[str, list[tuple[str, str, str]]]) -> str:
+    """Write a page that lists others in groups: their names, titles and what they say."""
+    parts = [f"# {title}", said]
+    for name, pages in groups.items():
+        lines = [f"- [{page_title}](/{page}){f': {about}' if about else ''}" for page, page_title, about in pages]
+        tree = "\n".join(f"/{page}" for page, _, _ in pages)
+        parts += [f"## {name}"] if len(groups) > 1 else []
+        parts += ["\n".join(lines), f"```{{toctree}}\n:hidden:\n:caption: {name}\n\n{tree}\n```"]
+    return "\n\n".join(parts) + "\n"
 
 
-def api_pages(only: list[str] | None) -> list[tuple[str, str, str]]:
-    """Write a page for each module, in the order of the layers; or for those of some notebooks."""
+def api_pages(notebooks: dict[Path, Any]) -> list[tuple[str, str, str]]:
+    """Write a page for each module that the notebooks export, in the order of the layers."""
     import importlib
     import tomllib
 
@@ -296,9 +354,11 @@ def api_pages(only: list[str] | None) -> list[tuple[str, str, str]]:
     names = [
         p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in inner if not p.stem.startswith("_")
     ]
+    told = [directives(cell)[0].get("default_exp") for nb in notebooks.values() for cell in nb["cells"]]
+    exported = {f"pokeml.{name}".removesuffix(".__init__") for name in told if name}
     pages = []
     for module in [*modules, *names]:
-        if only and not any(name.endswith(f"_{module.rpartition('.')[2]}") for name in only):
+        if module not in exported:
             continue
         said = (inspect.getdoc(importlib.import_module(module)) or "").partition("\n")[0]
         page = SOURCE / "api" / f"{module}.md"
@@ -362,10 +422,10 @@ def last_run() -> Any:
     return find_run(find_project(ROOT))
 
 
-def example_pages(run: Any, links: Links, notebooks: dict[Path, Any]) -> list[tuple[str, str, str]]:
-    """Write the pages of the pipelines: the picture, the stages as the run executed them, the node notebooks."""
+def example_pages(run: Any, links: Links, notebooks: dict[Path, Any]) -> dict[str, list[tuple[str, str, str]]]:
+    """Write the pages of the stages as the run executed them, and list all pages of the example."""
     commit = (run.git.get("commit") or "")[:10]
-    pages = []
+    stages = []
     for stage in run.stages:
         executed = ROOT / stage.executed
         at = ROOT / stage.notebook
@@ -374,56 +434,53 @@ def example_pages(run: Any, links: Links, notebooks: dict[Path, Any]) -> list[tu
         banner = f"*As run {executed.parent.name} executed it, commit {commit}: nothing on this page was typed in.*"
         page = SOURCE / links.pages[at]
         write_page(nb, at, page, links, banner)
-        pages.append((str(Path(links.pages[at]).with_suffix("")), f"Stage {stage.name}", title_of(nb)[1]))
-    inner = [p for p in notebooks if NOTEBOOKS / "pipelines" in p.parents or NOTEBOOKS / "data" in p.parents]
-    pages += [(str(Path(links.pages[p]).with_suffix("")), *title_of(notebooks[p])) for p in inner]
-    more = [NOTEBOOKS / f"{name}.ipynb" for name in ("model_card", "benchmarks")]
-    return pages + [(path.stem, *title_of(notebooks[path])) for path in more if path in notebooks]
+        stages.append((str(Path(links.pages[at]).with_suffix("")), *title_of(nb)))
+    groups = {"Functions": [p for p in notebooks if NOTEBOOKS / "pipelines" in p.parents]}
+    groups["Data and results"] = [p for p in notebooks if NOTEBOOKS / "data" in p.parents]
+    groups["Data and results"] += [NOTEBOOKS / f"{name}.ipynb" for name in LISTED["example"]]
+    listed = {
+        name: [(str(Path(links.pages[p]).with_suffix("")), *title_of(notebooks[p])) for p in paths if p in notebooks]
+        for name, paths in groups.items()
+    }
+    return {"Stages, as the last run executed them": stages, **listed}
 
 
-def write_sources(notebooks: dict[Path, Any], run: Any, url: str, only: list[str] | None) -> None:
-    """Write all sources of the site; of a trial, those of some notebooks."""
+def write_sources(notebooks: dict[Path, Any], run: Any, url: str) -> None:
+    """Write the sources of the site: the pages of these notebooks, and what is made from the rest of the repository."""
     links = Links(url)
     shown = {path: nb for path, nb in notebooks.items()}
     for path in [*shown, *sorted((NOTEBOOKS / "stages").glob("*.ipynb"))]:
         links.pages[path] = str(path.relative_to(NOTEBOOKS)).removeprefix("docs/")
-    repo = {
-        "CHANGELOG.md": "changelog.md",
-        "CONTRIBUTING.md": "contributing.md",
-        "data/README.md": "data/readme.md",
-        "bench/README.md": "bench.md",
-    }
-    links.pages |= {ROOT / name: page for name, page in repo.items()}
+    links.pages |= {ROOT / name: page for name, page in PAGES.items()}
     links.pages |= {ROOT / "README.md": "index.ipynb", ROOT / "conf" / "README.md": "reference/configuration.md"}
     shutil.rmtree(SOURCE, ignore_errors=True)
     for path, nb in shown.items():
         write_page(nb, path, SOURCE / links.pages[path], links)
-    for name, page in repo.items():
+    for name, page in PAGES.items():
         (SOURCE / page).parent.mkdir(parents=True, exist_ok=True)
         (SOURCE / page).write_text(links.rewrite((ROOT / name).read_text("utf-8"), ROOT / name, SOURCE / page), "utf-8")
     for name, (title, said) in SECTIONS.items():
         inner = sorted(p for p in shown if p.parent == NOTEBOOKS / "docs" / name)
         pages = [(f"{name}/{p.stem}", *title_of(shown[p])) for p in inner]
-        kedro = NOTEBOOKS / "coming_from_kedro.ipynb"
-        pages += [("coming_from_kedro", *title_of(shown[kedro]))] if name == "tutorials" and kedro in shown else []
-        (SOURCE / f"{name}.md").write_text(contents(title, said, pages, title), "utf-8")
+        more = [NOTEBOOKS / f"{stem}.ipynb" for stem in LISTED.get(name, ())]
+        pages += [(path.stem, *title_of(shown[path])) for path in more if path in shown]
+        (SOURCE / f"{name}.md").write_text(contents(title, said, {title: pages}), "utf-8")
     subprocess.run(
         [sys.executable, "-m", "pokeml", "viz", "-o", str(SOURCE / "viz.svg")],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    pages = example_pages(run, links, shown)
-    picture = '![The example\'s pipelines, with the states of the last run](viz.svg)\n\n<a href="viz.html">The same to walk about in</a>.'
+    picture = '![The example\'s pipelines, with the states of the last run](viz.svg)\n\n<a href="viz.html">The interactive picture</a>.'
     said = f"Predict a Pokémon's primary type from its statistics. The last run, {run.id}, as everything here shows it:\n\n{picture}"
-    (SOURCE / "example.md").write_text(contents("The example", said, pages, "The example"), "utf-8")
+    (SOURCE / "example.md").write_text(contents("The example", said, example_pages(run, links, shown)), "utf-8")
     own = [p for p in shown if p.parent == NOTEBOOKS and p.stem[0].isdigit()]
     machinery = [(p.stem, *title_of(shown[p])) for p in own]
     (SOURCE / "notebooks.md").write_text(
-        contents("The notebooks", "All of pokeml, in the order in which it is built.", machinery, "The notebooks")
+        contents("The notebooks", "All of pokeml, in the order in which it is built.", {"The notebooks": machinery})
     )
     (SOURCE / "api.md").write_text(
-        contents("API", "Every public name of every module.", api_pages(only), "API"), "utf-8"
+        contents("API", "Every public name of every module.", {"API": api_pages(shown)}), "utf-8"
     )
     more = [
         ("api", "API", "Every public name of every module."),
@@ -436,7 +493,7 @@ def write_sources(notebooks: dict[Path, Any], run: Any, url: str, only: list[str
         ("data/readme", "Where the data come from", ""),
     ]
     (SOURCE / "reference.md").write_text(
-        contents("Reference", "What there is, exactly.", references() + more, "Reference"), "utf-8"
+        contents("Reference", "What there is, exactly.", {"Reference": references() + more}), "utf-8"
     )
     (SOURCE / "404.md").write_text(
         "---\norphan: true\n---\n\n# There is no such page\n\nBegin with the tour, or search.\n"
@@ -482,6 +539,59 @@ def finish(site: Path, url: str, notebooks: dict[Path, Any]) -> None:
     (site / "llms.txt").write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def check_sources() -> list[str]:
+    """Name what is wrong with the sources of the site, which takes seconds where a build takes minutes.
+
+    Links between files that lead nowhere; notebooks that no page lists; docstrings that Sphinx does not understand.
+    """
+    wrong = []
+    sources = [ROOT / "README.md", ROOT / "conf" / "README.md", *(ROOT / name for name in PAGES)]
+    for path in [*sources, *all_notebooks(), *sorted((NOTEBOOKS / "stages").glob("*.ipynb"))]:
+        cells = (
+            read(path)["cells"]
+            if path.suffix == ".ipynb"
+            else [{"cell_type": "markdown", "source": path.read_text("utf-8")}]
+        )
+        texts = [cell["source"] for cell in cells if cell["cell_type"] == "markdown"]
+        if not any(re.match(r"# \S", text) for text in texts):
+            wrong.append(f"{path.relative_to(ROOT)} has no title")
+        for target in [match[3] for text in texts for match in LINK.finditer(text) if match[3]]:
+            if not (path.parent / unquote(target.partition("#")[0]).replace(".html", ".ipynb")).exists():
+                wrong.append(f"{path.relative_to(ROOT)}: {target} leads nowhere")
+        is_listed = (
+            path.parent != NOTEBOOKS or path.stem[0].isdigit() or path.stem in {"index", *sum(LISTED.values(), ())}
+        )
+        wrong += [] if is_listed else [f"{path.relative_to(ROOT)} is on no list of pages: LISTED in .docs/build.py"]
+    return wrong + docstring_faults()
+
+
+def docstring_faults() -> list[str]:
+    """Name the docstrings that are no reStructuredText, as the pages of the API show them."""
+    import ast
+    import io
+
+    from docutils.frontend import get_default_settings
+    from docutils.parsers.rst import Parser
+    from docutils.utils import new_document
+    from sphinx.ext.napoleon import Config, NumpyDocstring
+
+    parser, config = Parser(), Config(napoleon_use_rtype=False, napoleon_use_ivar=True)
+    settings = get_default_settings(Parser)
+    wrong = []
+    for path in sorted((ROOT / "pokeml").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef) or node.name.startswith("_"):
+                continue
+            text = ast.get_docstring(node) or ""
+            if not re.search(r"[*`|\n]", text):  # nothing that could be markup
+                continue
+            settings.warning_stream = said = io.StringIO()
+            parser.parse(str(NumpyDocstring(text, config)), new_document("docstring", settings))
+            if said.getvalue():
+                wrong.append(f"{path.relative_to(ROOT)}, line {node.lineno}, {node.name}: {said.getvalue().strip()}")
+    return wrong
+
+
 def check(site: Path) -> list[str]:
     """Name what is wrong with the site: links that lead nowhere, public names that the API leaves out."""
     import importlib
@@ -523,20 +633,28 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
     url = os.environ.get("REPOSITORY_URL", "").rstrip("/")
+    if wrong := check_sources() if only is None else []:
+        sys.exit("\n".join(["The docs cannot be built.", *wrong]))
     run = last_run()
     paths = [path for path in all_notebooks() if only is None or path.stem in only]
     notebooks = execute_all(paths, options.workers, is_all=only is None)
-    write_sources(notebooks, run, url, only)
+    write_sources(notebooks, run, url)
     built = HERE / "build"  # MyST-NB leaves a folder beside what it builds
     shutil.rmtree(built, ignore_errors=True)
-    quiet = ["-q", "--keep-going", *([] if only else ["-W"])]  # in a trial, links to pages left out are no mistakes
+    quiet = [
+        "-q",
+        "-j",
+        str(options.workers),
+        "--keep-going",
+        *([] if only else ["-W"]),
+    ]  # in a trial, links to pages left out are no mistakes
     call = ["-m", "sphinx", *quiet, "-c", str(HERE), "-d", str(built / "doctrees"), str(SOURCE), str(built / "html")]
     if subprocess.run([sys.executable, *call], env=os.environ | {"REPOSITORY_URL": url}).returncode:
         sys.exit("The docs cannot be built: see the warnings above.")
     shutil.rmtree(site, ignore_errors=True)
     shutil.move(built / "html", site)
     finish(site, url, notebooks)
-    if wrong := check(site) if only is None else []:
+    if wrong := check(site):
         sys.exit("\n".join(["The docs are not whole.", *wrong]))
     print(f"The site is in {site}: {len(list(site.rglob('*.html')))} pages", flush=True)
 

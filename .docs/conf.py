@@ -44,6 +44,7 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 add_module_names = False
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"  # `Pipeline.outputs` is below `Pipeline` anyway
 
 html_theme = "pydata_sphinx_theme"
 html_title = "pokeml"

@@ -109,7 +109,9 @@ class Stage(NodeRunner):
 
     def _repr_html_(self) -> str:
         rows = [[name, _as_yaml(value), self.config.place(name)] for name, value in self.params.items()]
-        parameters = html_table(["parameter", "value", "set in"], rows) if rows else ""
+        table = html_table(["parameter", "value", "set in"], rows)  # may be longer than a screen
+        count = f"{len(rows)} parameter{'s' if len(rows) > 1 else ''}"
+        parameters = f"<details><summary>{count}</summary>{table}</details>" if rows else ""
         head = f"<b>Stage {escape(self.name)}</b>, environment {escape(self.env)}"
         layers = {name: self.catalog[name].layer for name in self.selected.datasets() if name in self.catalog}
         return f"{head}{self.selected.to_html(layers)}{parameters}"

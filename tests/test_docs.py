@@ -19,8 +19,9 @@ from conftest import ROOT, made_once
 
 BESIDE = (".ci/lock.txt", "pyproject.toml", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "LICENSE")
 PLANTED = [
-    "#| hide\nhidden = 'neither this'\nprint('nor what it says')",
-    "#| echo: false\nprint('said with no ' + 'code')",
+    "# | hide\nhidden = 'neither this'\nprint('nor what it says')",
+    "#|echo:false\nprint('said with no ' + 'code')",
+    "#|eval:false\nraise SystemExit('not to be executed')",
     "from pathlib import Path\nfrom IPython.display import HTML\nPath.cwd()",
     "HTML('<b>bold</b><script>document.title = \"planted\"</script>')",
     'HTML(\'<i id=tried onclick="alert(1)">tried</i><img src="x" onerror="document.title = 1">\')',
@@ -45,6 +46,15 @@ def write_notebook(path: Path, title: str, codes: list[str]) -> None:
     ]
     spec = {"kernelspec": {"display_name": "python3", "language": "python", "name": "python3"}}
     path.write_text(json.dumps({"cells": cells, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def building():
+    """The module that builds the site."""
+    spec = importlib.util.spec_from_file_location("docs_build", ROOT / ".docs" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def build(root: Path, env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
@@ -179,12 +189,63 @@ def test_a_failing_cell_ends_the_build_and_what_has_not_changed_is_not_executed(
     assert "nbs/docs/how_to/91_failing.ipynb, cell 2 (try1): ZeroDivisionError" in done.stderr
 
 
-def test_a_link_that_leads_nowhere_is_found(tmp_path):
-    spec = importlib.util.spec_from_file_location("docs_build", ROOT / ".docs" / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def test_the_sources_of_the_site_are_whole(building):
+    assert building.check_sources() == []
+
+
+def test_what_is_wrong_with_sources_is_named(building, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "ROOT", tmp_path)
+    monkeypatch.setattr(building, "NOTEBOOKS", tmp_path / "nbs")
+    for name in ("README.md", "conf/README.md", *building.PAGES):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("# One\n[here](README.md#one), `[no](link.md)`, [there](https://example.org)\n")
+    (tmp_path / "conf/README.md").write_text("No title. ![a picture](lost.png)\n")
+    (tmp_path / "nbs").mkdir()
+    write_notebook(tmp_path / "nbs/00_listed.ipynb", "Listed", [])
+    write_notebook(tmp_path / "nbs/lost.ipynb", "On [no](../README.md) list", [])
+    (tmp_path / "pokeml").mkdir()
+    (tmp_path / "pokeml/a.py").write_text('def good(x):\n    """Do it."""\n\n\ndef bad(x):\n    """Do *it."""\n')
+    assert [line.partition(": docstring")[0] for line in building.check_sources()] == [
+        "conf/README.md has no title",
+        "conf/README.md: lost.png leads nowhere",
+        "nbs/lost.ipynb is on no list of pages: LISTED in .docs/build.py",
+        "pokeml/a.py, line 5, bad",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("link", "url", "to"),
+    [
+        ("../../02a_pipeline.ipynb", "", "../02a_pipeline.html"),
+        ("../../02a_pipeline.ipynb#cell-id=exported", "", "../02a_pipeline.html#cell-exported"),
+        ("../../02a_pipeline.ipynb#cell-id=shown", "", "../02a_pipeline.html"),
+        ("https://example.org/a#b", "", "https://example.org/a#b"),
+        ("#here", "", "#here"),
+        ("../../../settings.ini", "", None),
+        ("../../../settings.ini", "https://example.org/repo", "https://example.org/repo/blob/main/settings.ini"),
+        ("../../../outputs/index.html", "https://example.org/repo", None),
+        ("/tmp/of-a-page/outputs/runs/1/01_sales.ipynb", "https://example.org/repo", None),
+    ],
+)
+def test_links_of_outputs_lead_to_what_a_reader_has(building, monkeypatch, link, url, to):
+    monkeypatch.setattr(building, "exported_cells", lambda path: {"exported"})
+    links = building.Links(url)
+    links.tracked = {"settings.ini"}
+    links.pages[ROOT / "nbs/02a_pipeline.ipynb"] = "02a_pipeline.ipynb"
+    at, page = ROOT / "nbs/docs/how_to/90_planted.ipynb", building.SOURCE / "how_to/90_planted.ipynb"
+    output = {
+        "output_type": "display_data",
+        "data": {"text/html": f'<a href="{link}">sales</a> & more'},
+        "metadata": {},
+    }
+    html = building.safe_output(output, at, page, links)["data"]["text/html"]
+    assert re.findall(r'href="([^"]*)"', html) == ([to] if to else [])
+    assert ">sales</a> &amp; more" in html
+
+
+def test_a_link_that_leads_nowhere_is_found(building, tmp_path):
     links = ["#here", "#gone", "b.html", "b.html#there", "c.html", "https://example.org"]
     (tmp_path / "a.html").write_text('<p id="here">' + "".join(f'<a href="{link}">x</a>' for link in links))
     (tmp_path / "b.html").write_text("")
-    found = sorted(module.check(tmp_path))
+    found = sorted(building.check(tmp_path))
     assert found == [f"a.html: {link} leads nowhere" for link in ("#gone", "b.html#there", "c.html")]
