@@ -15,6 +15,8 @@ import pytest
 from conftest import ROOT, wait_for
 from toy import Toy
 
+from pokeml.record import short_name
+
 HALF = "#| export\ndef half(value):\n    return value / 2"
 QUIET = {"jupyterlab": False, "jupyter_lsp": False, "notebook_shim": False, "jupyter_server_terminals": False}
 
@@ -152,7 +154,7 @@ def test_the_panel_runs_stops_and_tells(lab):
     assert told["items"]["node:clean"]["state"] == "ran"
     (stage,) = told["run"]["stages"]
     assert stage["path"].startswith("outputs/runs/") and (lab.toy.root / stage["path"]).is_file()
-    assert lab.ask("GET", "/pokeml/state.json")[1]["title"] == f"Run {told['run']['id']}: completed"
+    assert lab.ask("GET", "/pokeml/state.json")[1]["title"] == f"Run {short_name(told['run']['id'])}: completed"
     assert [run["id"] for run in lab.ask("GET", "/pokeml/api/runs")[1]["runs"]] == [told["run"]["id"]]
     about = lab.ask("GET", "/pokeml/api/dataset?name=clean")[1]
     assert (about["rows"], about["written_by"], about["last_run"]) == (6, ["clean"], told["run"]["id"])

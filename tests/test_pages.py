@@ -29,8 +29,10 @@ ELSEWHERE = {
     "git clone <address of the repository> pokeml && cd pokeml": "where it is, only the reader knows",
     "make run": "test_shape.py::test_commands_of_the_readme_are_commands_of_the_makefile",  # .ci/run runs it
     "source .venv/bin/activate": "the reader's shell",
-    "python -m pip install ./pokeml": "test_wheel.py::test_wheel_runs_a_project_in_a_fresh_environment",
-    "python -m pip install './pokeml[lab,serve]'": "test_extras_are_there",
+    "python3 .ci/set_up.py": "test_set_up.py::test_uv_installs_what_a_kind_needs_and_no_more",
+    ".venv/bin/pokeml run": "test_run.py::test_full_table_runs_through_all_stages",
+    "python -m pip install './pokeml[model,figure]'": "test_wheel.py::test_wheel_runs_a_project_in_a_fresh_environment",
+    "python -m pip install './pokeml[model,figure,lab,serve]'": "test_extras_are_there",
 }
 
 
@@ -90,8 +92,10 @@ def test_tests_that_pages_name_are_there():
 
 
 def test_every_command_in_the_text_is_run_by_something():
-    told = [line for path in PAGES for language, code in blocks(path) for line in code.splitlines() if line.strip()]
-    assert {language for path in PAGES for language, _ in blocks(path)} <= {"bash"}
+    found = [block for path in PAGES for block in blocks(path)]
+    assert {language for language, _ in found} <= {"bash", "text"}
+    assert not [code for language, code in found if language == "text" and re.search(r"^(\$ |pokeml )", code, re.M)]
+    told = [line for language, code in found if language == "bash" for line in code.splitlines() if line.strip()]
     assert sorted(told) == sorted(ELSEWHERE)
 
 
