@@ -325,24 +325,25 @@ FAULTS = {  # a kernel that dies at once may take what it has not sent yet with 
         "",
         {},
     ),
-    "time limit": ("import time; time.sleep(600)", "CellTimeout", "longer than 1 s", {"timeout": 1}),
+    "time limit": ("import time; time.sleep(600)", "CellTimeout", "longer than 0.5 s", {"timeout": 0.5}),
     "time limit, swallowed": (
         "import time\ntry: time.sleep(600)\nexcept KeyboardInterrupt: pass",
         "CellTimeout",
-        "longer than 1 s",
-        {"timeout": 1},
+        "longer than 0.5 s",
+        {"timeout": 0.5},
     ),
     "time limit, deaf": (
         "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)",
         "CellTimeout",
-        "longer than 1 s",
-        {"timeout": 1},
+        "longer than 0.5 s",
+        {"timeout": 0.5},
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_failure(tmp_path, fault):
+def test_failure(tmp_path, fault, monkeypatch):
+    monkeypatch.setattr("pokeml.engine.GRACE", 2)
     source, kind, message, options = FAULTS[fault]
     nb = notebook(
         "import subprocess\nprint('begun')\nchild = subprocess.Popen(['sleep', '600'])", source, "print('no')"
