@@ -50,11 +50,7 @@ def write_notebook(path: Path, title: str, codes: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def building():
-    """The module that builds the site; what its fastcore adds to `Path` is taken off again, or other tests meet it."""
-    before = dict(vars(Path))
-    importlib.import_module("fastcore.nbio")
-    for name in vars(Path).keys() - before.keys():
-        delattr(Path, name)
+    """The module that builds the site."""
     spec = importlib.util.spec_from_file_location("docs_build", ROOT / ".docs" / "build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

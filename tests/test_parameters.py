@@ -185,9 +185,14 @@ edge = {
 def said(values: dict) -> str:
     """Write what the node must have got."""
 
+    class Shown(str):
+        __repr__ = str.__str__
+
     def python(value):
         if isinstance(value, np.generic):
             return value.item()
+        if isinstance(value, Path):  # fastcore, once a test has imported it, gives paths a repr of its own
+            return Shown(f"PosixPath({str(value)!r})")
         if isinstance(value, list | tuple):
             return type(value)(map(python, value))
         return value
