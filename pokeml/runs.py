@@ -343,11 +343,15 @@ class _Carrier:
 
     def keep_code(self) -> None:
         """Keep the code of the nodes beside the record, unless nothing of the run was executed."""
-        executed = [s.name for s in self.run.stages if s.status not in ("waiting", "unchanged", "skipped")]
-        verdicts = [verdict for name in executed for verdict in self.plan.verdicts[name].nodes]
-        if verdicts:
-            nodes = {verdict.node: verdict.made_from["code"] for verdict in verdicts}
-            keep_code(self.plan.project, self.run, nodes, package_folder(self.plan.project))
+        plan, nodes = self.plan, {}
+        for name in (s.name for s in self.run.stages if s.status not in ("waiting", "unchanged", "skipped")):
+            inputs = {node.name: node.datasets for node in plan.stages[name].nodes}
+            for verdict in plan.verdicts[name].nodes:
+                nodes[verdict.node] = dict(verdict.made_from["code"])
+                for dataset in inputs[verdict.node]:  # the plan was made before the run made what they load
+                    nodes[verdict.node] |= plan.lineage.lineage.code_in(dataset)[0]
+        if nodes:
+            keep_code(plan.project, self.run, nodes, package_folder(plan.project))
 
     def write_pages(self) -> None:
         """Write the run's pages; a run is what it is even where they cannot be written."""

@@ -42,5 +42,5 @@ def test_its_commands_typed_in_its_order(sample_done):
     assert "Pikachu" in predicted
     assert "split_data: test_data_ratio 0.3 → 0.25 (--params)" in changed and "nothing to do for " in changed
     assert len(listed.splitlines()) == 3 and "test_data_ratio=0.25" in listed.splitlines()[0]
-    assert re.search(r"test_data_ratio +0.3 → 0.25", differs)
+    assert re.search(r"test_data_ratio +0.3 → 0.25", differs) and "(the same: data, code)" in differs
     assert "outputs/viz.html" in drawn and (sample_done.root / "outputs" / "viz.html").is_file()
