@@ -145,14 +145,30 @@ def _open_streams(session: PipeSession) -> None:
 
         def __init__(self) -> None:
             self.thread, self.io_loop = None, self
+            self._wait_anew()
+            os.register_at_fork(after_in_child=self._wait_anew)  # a child has no timer
+
+        def _wait_anew(self) -> None:
+            self.waiting: list[Callable[[], Any]] = []
+            self.lock = threading.Lock()
 
         def schedule(self, f: Callable[[], Any]) -> None:
             f()
 
         def call_later(self, delay: float, f: Callable[[], Any]) -> None:
-            timer = threading.Timer(delay, f)
+            with self.lock:
+                self.waiting.append(f)
+                if len(self.waiting) > 1:  # one timer for both streams, or they could be sent in another order
+                    return
+            timer = threading.Timer(delay, self._send_waiting)
             timer.daemon = True
             timer.start()
+
+        def _send_waiting(self) -> None:
+            with self.lock:
+                waiting, self.waiting = self.waiting, []
+            for send in waiting:
+                send()
 
     class Stream(OutStream):
         """ipykernel reads what others write to the file descriptor in a thread, which may be late; here none is."""
