@@ -175,7 +175,7 @@ class Dataset:
                 found = [names_in(file, bool(self.has_objects)) for file in files]
             return None if None in found else sorted({name for names in found for name in names or ()})
 
-        return store.remember("names", self.shown, key, read)
+        return store.remember("names", f"{self.type} {self.shown}", key, read)
 
     def load(self) -> Any:
         """Load the value; what is wrong is raised as a `PokemlError`, as in `check`."""
